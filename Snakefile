@@ -1,0 +1,38 @@
+"""Front door: configuration, rules, targets. Imports nothing heavy."""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+ROOT = workflow.basedir
+PYTHON = sys.executable
+# Jobs use the code beside this file, wherever the package may also be installed.
+sys.path.insert(0, f"{ROOT}/src")
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [f"{ROOT}/src", os.environ.get("PYTHONPATH", "")])
+)
+
+from regimes import paths, plan
+from regimes import workflow as front
+from regimes.config import SCALES, ConfigError, load
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/analyse.smk"
+
+
+if workflow.is_main_process:
+    requested, only_looks = front.command_line()
+    try:
+        front.check_targets(
+            CONFIG, requested, frozenset(r.name for r in workflow.rules)
+        )
+        FOLDER = None if only_looks else front.hold_folder()
+    except (ConfigError, front.AnotherCall) as error:
+        stop(error)

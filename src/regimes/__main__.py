@@ -1,0 +1,85 @@
+"""Command line of the jobs: ``python -m regimes <job> ...``; Snakemake calls it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import time
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"  # before numpy is imported: --cores must never change a byte
+os.environ.setdefault("MPLBACKEND", "agg")
+
+
+def _die_with_parent() -> None:
+    """End this process once the one that started it is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.25)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m regimes", description=__doc__)
+    parser.add_argument("--root", default=".", help="folder that holds config/")
+    jobs = parser.add_subparsers(dest="job", required=True)
+
+    def job(name: str, text: str, *places: str) -> argparse.ArgumentParser:
+        added = jobs.add_parser(name, help=text)
+        for place in places:
+            added.add_argument(place)
+        added.add_argument("--code", default="", help="fingerprint planned with")
+        return added
+
+    job("train", "train one batch", "scale", "study", "experiment", "batch").add_argument(
+        "--digest", default="", help="digest of the planned runs"
+    )
+    job("analyse", "run one analysis", "scale", "study", "analysis")
+    job("judge", "write a study's claims table", "scale", "study")
+    job("draw", "draw one figure", "scale", "study", "figure")
+    job("claims", "merge the claims tables of a scale", "scale")
+    job("gallery", "write the page of a scale", "scale")
+    manifest = job("manifest", "write a manifest of figures", "scale", "path")
+    manifest.add_argument("--generation", type=int, default=0)
+    manifest.add_argument("--studies", nargs="+", required=True)
+    return parser
+
+
+def main() -> int:
+    """Run one job; a user's mistake gives one message and exit status 1."""
+    arguments = _parser().parse_args()
+    _die_with_parent()
+    from regimes import config as configuration
+    from regimes import jobs, store
+
+    a = arguments
+    try:
+        config = configuration.load(a.root)
+        if a.job == "train":
+            jobs.train_batch(config, a.scale, a.study, a.experiment, a.batch, a.digest, a.code)
+        elif a.job == "analyse":
+            jobs.analyse(config, a.scale, a.study, a.analysis, a.code)
+        elif a.job == "judge":
+            jobs.judge(config, a.scale, a.study, a.code)
+        elif a.job == "draw":
+            jobs.draw(config, a.scale, a.study, a.figure, a.code)
+        elif a.job == "claims":
+            jobs.merge_claims(config, a.scale)
+        elif a.job == "gallery":
+            jobs.gallery(config, a.scale)
+        elif a.job == "manifest":
+            jobs.write_manifest(config, a.scale, a.path, a.studies, a.generation)
+    except (configuration.ConfigError, store.BadFile, jobs.Changed, FileNotFoundError) as error:
+        print(f"regimes: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,408 @@
+"""Models of the YAML files under ``config/``, and errors that a user can act on.
+
+Reading stops at the first mistake with one `ConfigError`: file and line, key,
+value, what is allowed, and the nearest valid name. Nothing here imports torch
+or xarray: the Snakefile reads configuration each time it is parsed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+Scale = Literal["smoke", "laptop", "gpu", "paper"]
+SCALES: tuple[str, ...] = get_args(Scale)
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=80)]
+FigureName = Annotated[str, Field(pattern=r"^[a-z0-9_A]+$", max_length=80)]
+
+
+class ConfigError(Exception):
+    """A mistake in a configuration file or request; the message is for the user."""
+
+
+def nearest(name: object, valid: Iterable[str]) -> str:
+    """Return a hint naming the closest valid name, or all of them if none is close."""
+    valid = sorted(map(str, valid))
+    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return "valid: " + ", ".join(valid) if valid else "none are defined"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunSettings(_Strict):
+    """Base of every study's run settings: frozen, validated, one seed.
+
+    Attributes
+    ----------
+    TABLES
+        For a setting that names an entry of a module-level dict, that dict as
+        ``"module:NAME"``: only named entries count towards the run's code
+        fingerprint (`regimes.fingerprint`).
+    """
+
+    TABLES: ClassVar[dict[str, str]] = {}
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(description="seed of the run")
+
+
+class ScaleConfig(_Strict):
+    """The runs of one experiment at one scale: a union of grids.
+
+    In a grid a list is an axis, a scalar a constant, and ``seeds: k`` stands
+    for the seeds 0 to k-1.
+    """
+
+    settings: dict[str, Any] = {}
+    grids: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+class Experiment(_Strict):
+    """A named sweep of runs."""
+
+    title: str
+    train: Name = Field(description="kind of run: a name in the study's settings.KINDS")
+    split: str = Field(description="setting whose values get a results file each")
+    settings: dict[str, Any] = {}
+    scales: dict[Scale, Scale | ScaleConfig]
+
+    @model_validator(mode="after")
+    def _aliases(self) -> Experiment:
+        for scale, value in self.scales.items():
+            if isinstance(value, str) and not isinstance(self.scales.get(value), ScaleConfig):
+                raise ValueError(f"scale {scale} refers to {value}, which has no grids of its own")
+        return self
+
+    def at(self, scale: str) -> ScaleConfig | None:
+        """Grids at a scale (following an alias), or None where it has none."""
+        value = self.scales.get(scale)
+        return self.scales[value] if isinstance(value, str) else value
+
+
+class Analysis(_Strict):
+    """A measurement on finished runs; its module bears its name."""
+
+    title: str
+    experiments: list[Name] = []
+
+
+class Figure(_Strict):
+    """A figure or table; its module bears its name."""
+
+    title: str
+    caption: str
+    analyses: Annotated[list[Name], Field(min_length=1)]
+
+
+class Claim(_Strict):
+    """One number of the paper and the interval in which it is expected."""
+
+    id: FigureName
+    figure: FigureName
+    statement: str
+    quantity: str
+    expected: tuple[float, float]
+    scales: Annotated[list[Scale], Field(min_length=1)]
+    source: str
+    seeds: Annotated[int, Field(ge=1)]
+    delicate: bool = False
+    explanation: str = Field("", description="why a verdict other than reproduced comes about")
+
+    @field_validator("expected")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if math.isnan(value[0]) or math.isnan(value[1]) or value[0] > value[1]:
+            raise ValueError("expected must be [low, high] with low <= high")
+        return value
+
+
+class Paper(_Strict):
+    """Citation of the paper that a study redraws."""
+
+    title: str
+    authors: str
+    venue: str
+
+
+class Study(_Strict):
+    """One file ``config/studies/<study>.yaml``."""
+
+    study: Name
+    title: str
+    paper: Paper
+    experiments: dict[Name, Experiment]
+    analyses: dict[Name, Analysis]
+    figures: dict[FigureName, Figure]
+    claims: list[Claim]
+
+
+class Main(_Strict):
+    """The file ``config/config.yaml``."""
+
+    scale: Scale = Field("laptop", description="scale of the target figures/all")
+    studies: list[Name] = Field(description="studies, in the order of the gallery")
+    data: str = Field("data", description="folder of the image data sets")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("studies")
+    @classmethod
+    def _distinct(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError("a study is listed twice")
+        return value
+
+
+class _Loader(yaml.CSafeLoader):
+    """Safe YAML that refuses repeated keys and remembers the line of every key."""
+
+
+# YAML 1.1 reads 1e-6 as text; the field writes it as a number.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+_KEY_TAGS = {"tag:yaml.org,2002:str", _MERGE_TAG}
+
+
+def _construct(loader: _Loader, node: yaml.Node, path: tuple, lines: dict) -> Any:
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        own: set = set()
+        for key_node, _ in node.value:
+            name = key_node.value
+            if not isinstance(name, str) or key_node.tag not in _KEY_TAGS:
+                raise ConfigError(f"line {key_node.start_mark.line + 1}: key {name!r} is not text")
+            if name in own and key_node.tag != _MERGE_TAG:
+                raise ConfigError(
+                    f"line {key_node.start_mark.line + 1}: key '{name}' stands twice in "
+                    f"{'.'.join(map(str, path)) or 'the file'}; keep one of them"
+                )
+            own.add(name)
+        loader.flatten_mapping(node)  # puts merged keys first, so that own keys win
+        result: dict = {}
+        for key_node, value_node in node.value:
+            where = (*path, key_node.value)
+            result[key_node.value] = _construct(loader, value_node, where, lines)
+            lines[where] = key_node.start_mark.line + 1
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(loader, n, (*path, i), lines) for i, n in enumerate(node.value)]
+    return loader.construct_object(node, deep=True)
+
+
+def load_yaml(path: Path) -> tuple[Any, dict[tuple, int]]:
+    """Read a YAML file into plain data and the line number of every key path.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not YAML, or repeats a key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{_shown(path)}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{_shown(path)}: is not UTF-8 text") from None
+    lines: dict[tuple, int] = {}
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            data = _construct(loader, node, (), lines) if node is not None else {}
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(
+            f"{_shown(path)}{line}: not valid YAML ({getattr(error, 'problem', None) or error})"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{_shown(path)}: not valid YAML ({error})") from None
+    except ConfigError as error:
+        raise ConfigError(f"{_shown(path)}: {error}") from None
+    return data, lines
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> tuple[tuple, str]:
+    """Turn the first error of a pydantic validation into (key path, message)."""
+    # A misspelt key also leaves the right one missing: name the misspelling.
+    first = min(error.errors(), key=lambda e: e["type"] == "missing")
+    # pydantic adds union member names to the location; keep the keys of the file.
+    location = tuple(p for p in first["loc"] if p not in ("ScaleConfig", "[key]", "function-after"))
+    location = tuple(p for p in location if not str(p).startswith(("literal[", "tuple[")))
+    kind, value = first["type"], first.get("input")
+    if kind == "extra_forbidden":
+        names = _fields_at(model, location[:-1])
+        return location, f"is not a known key; {nearest(location[-1], names)}"
+    if kind == "missing":
+        return location, "is missing"
+    if kind == "literal_error":
+        names = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        return location, f"got {value!r}; {nearest(value, names)}"
+    message = first["msg"].removeprefix("Value error, ")
+    if kind == "value_error" and isinstance(value, dict):
+        return location, message
+    return location, f"got {value!r}: {message[0].lower()}{message[1:]}"
+
+
+def _fields_at(model: type[BaseModel], location: tuple) -> list[str]:
+    """Field names of the model found by following a key path."""
+    current: Any = model
+    for key in location:
+        if _is_model(current):
+            field = current.model_fields.get(key)
+            current = field.annotation if field else None
+        else:  # dict[name, model] or list[model]
+            current = (get_args(current) or (None,))[-1]
+        while current is not None and get_origin(current) in (Union, UnionType, Annotated):
+            current = next((a for a in get_args(current) if _is_model(a)), None)
+    return list(current.model_fields) if _is_model(current) else []
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _place(path: Path, lines: Mapping[tuple, int], location: tuple) -> str:
+    """File, line and dotted key of a location, by its longest known prefix."""
+    for end in range(len(location), -1, -1):
+        if location[:end] in lines:
+            break
+    line = lines.get(location[:end])
+    key = ".".join(map(str, location))
+    return f"{_shown(path)}{f':{line}' if line and location else ''}: {key or 'the file'}"
+
+
+def _shown(path: Path) -> Path:
+    """Path as a user would type it: relative where it lies below the working directory."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def _read(path: Path, model: type[BaseModel]) -> tuple[Any, dict[tuple, int]]:
+    data, lines = load_yaml(path)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{_shown(path)}: must be a mapping of keys to values")
+    try:
+        return model.model_validate(data), lines
+    except ValidationError as error:
+        location, message = explain(error, model)
+        raise ConfigError(f"{_place(path, lines, location)} {message}") from None
+
+
+class Config:
+    """All configuration of a checkout.
+
+    Parameters
+    ----------
+    root
+        Folder that holds ``config/``.
+
+    Attributes
+    ----------
+    main : Main
+    studies : dict[str, Study]
+        In the order of ``config/config.yaml``.
+    """
+
+    def __init__(self, root: Path | str = "."):
+        self.root = Path(root)
+        self.folder = self.root / "config"
+        self.main, lines = _read(self.folder / "config.yaml", Main)
+        available = [p.stem for p in sorted((self.folder / "studies").glob("*.yaml"))]
+        self.studies: dict[str, Study] = {}
+        self._lines: dict[str, dict[tuple, int]] = {}
+        for i, study in enumerate(self.main.studies):
+            if study not in available:
+                place = _place(self.folder / "config.yaml", lines, ("studies", i))
+                raise ConfigError(
+                    f"{place} got '{study}': there is no config/studies/{study}.yaml; "
+                    f"{nearest(study, available)}"
+                )
+            self.studies[study], self._lines[study] = _read(self.path(study), Study)
+            self._check_references(study)
+
+    def path(self, study: str) -> Path:
+        """File of a study's configuration."""
+        return self.folder / "studies" / f"{study}.yaml"
+
+    def error(self, study: str, location: tuple, message: str) -> ConfigError:
+        """Return an error that points at a key of a study's file."""
+        place = _place(self.path(study), self._lines[study], location)
+        return ConfigError(f"{place} {message}")
+
+    def kinds(self, study: str) -> dict[str, type[RunSettings]]:
+        """Run settings models of a study, by kind."""
+        return importlib.import_module(f"regimes.studies.{study}.settings").KINDS
+
+    def _check_references(self, study: str) -> None:
+        config = self.studies[study]
+        if config.study != study:
+            raise self.error(study, ("study",), f"got '{config.study}': must be '{study}'")
+        kinds = self.kinds(study)
+        for name, experiment in config.experiments.items():
+            if experiment.train not in kinds:
+                raise self.error(
+                    study,
+                    ("experiments", name, "train"),
+                    f"got '{experiment.train}'; {nearest(experiment.train, kinds)}",
+                )
+            fields = kinds[experiment.train].model_fields
+            if experiment.split not in fields:
+                raise self.error(
+                    study,
+                    ("experiments", name, "split"),
+                    f"got '{experiment.split}', not a setting of {experiment.train}; "
+                    f"{nearest(experiment.split, fields)}",
+                )
+        used = {
+            "analyses": ("experiments", config.experiments),
+            "figures": ("analyses", config.analyses),
+        }
+        for section, (field, valid) in used.items():
+            for name, entry in getattr(config, section).items():
+                for i, reference in enumerate(getattr(entry, field)):
+                    if reference not in valid:
+                        raise self.error(
+                            study,
+                            (section, name, field, i),
+                            f"got '{reference}': unknown; {nearest(reference, valid)}",
+                        )
+        seen: set[str] = set()
+        for i, claim in enumerate(config.claims):
+            if claim.figure not in config.figures:
+                raise self.error(
+                    study,
+                    ("claims", i, "figure"),
+                    f"got '{claim.figure}': unknown; {nearest(claim.figure, config.figures)}",
+                )
+            if claim.id in seen:
+                raise self.error(study, ("claims", i, "id"), f"got '{claim.id}': stands twice")
+            seen.add(claim.id)
+
+
+@functools.cache
+def load(root: Path | str = ".") -> Config:
+    """Read and check the configuration of a checkout (once per process)."""
+    return Config(root)

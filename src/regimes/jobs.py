@@ -1,0 +1,262 @@
+"""The jobs of the pipeline: train a batch, analyse, judge claims, draw.
+
+Each job reads configuration and finished files, writes its own files, and
+refuses to run if configuration or code changed after Snakemake planned it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from regimes import paths, plan, provenance, store
+from regimes.config import Config, ConfigError, RunSettings
+
+
+class Changed(Exception):
+    """Configuration or code is no longer what Snakemake planned with."""
+
+
+def check_unchanged(kind: str, planned: str, found: str) -> None:
+    """Raise `Changed` if a fingerprint differs from the planned one (empty: not planned)."""
+    if planned and planned != found:
+        raise Changed(f"the {kind} changed while the pipeline ran; run the same command again")
+
+
+def hyperparameters(kind: str, runs: Sequence[RunSettings]) -> dict[str, tuple]:
+    """Coordinates on ``run``: id, every setting, and the quantities derived from them."""
+    model = type(runs[0])
+    identity = {"long_name": "identifier of the run: hash of its settings", "units": "1"}
+    coordinates = {"run_id": ("run", [plan.run_id(kind, run) for run in runs], identity)}
+    for name, field in model.model_fields.items():
+        values = [getattr(run, name) for run in runs]
+        if any(isinstance(v, tuple) for v in values):
+            values = [json.dumps(v) for v in values]
+        elif any(v is None for v in values):
+            values = [np.nan if v is None else float(v) for v in values]
+        attributes = {"long_name": field.description or name.replace("_", " "), "units": "1"}
+        coordinates[name] = ("run", values, attributes)
+    for name in sorted(vars(model)):
+        derived = getattr(model, name)
+        if isinstance(derived, property):
+            attributes = {"long_name": (derived.__doc__ or name).split("\n")[0], "units": "1"}
+            coordinates[name] = ("run", [getattr(run, name) for run in runs], attributes)
+    return coordinates
+
+
+def _finished_runs(path: str, code: str) -> xr.Dataset | None:
+    """Finished runs of an existing batch file, None if it cannot be built upon."""
+    try:
+        old = store.read_netcdf(path)
+    except FileNotFoundError:
+        return None
+    except store.BadFile as error:
+        print(f"{error} Training the batch anew.", flush=True)
+        return None
+    return old if old.attrs.get("code_fingerprint") == code else None
+
+
+def train_batch(
+    config: Config,
+    scale: str,
+    study: str,
+    experiment: str,
+    name: str,
+    digest: str = "",
+    code: str = "",
+) -> None:
+    """Train the missing runs of a batch and write its file and sidecar.
+
+    Runs that the file already holds, trained by the same code, keep their bits.
+    """
+    from regimes import device as devices
+
+    batch = plan.find_batch(config, study, experiment, scale, name)
+    fingerprint = plan.train_fingerprint(study, batch)
+    check_unchanged("configuration", digest, batch.digest)
+    check_unchanged("code", code, fingerprint)
+    devices.set_policy()
+    device = devices.choose(config.main.device, scale)
+    path = paths.batch(scale, study, experiment, name)
+    old = _finished_runs(path, fingerprint)
+    done = set() if old is None else set(map(str, old["run_id"].values))
+    missing = [run for run in batch.runs if plan.run_id(batch.kind, run) not in done]
+    started = time.perf_counter()
+    parts = [] if old is None else [old]
+    if missing:
+        print(f"training {len(missing)} of {len(batch.runs)} runs on {device}", flush=True)
+        module = importlib.import_module(f"regimes.studies.{study}.experiments")
+        new = module.KINDS[batch.kind](missing, device)
+        parts.append(new.assign_coords(hyperparameters(batch.kind, missing)))
+    wanted = [plan.run_id(batch.kind, run) for run in batch.runs]
+    joined = store.select_runs(store.join_runs(parts), wanted)
+    joined = joined.assign_coords(hyperparameters(batch.kind, batch.runs))
+    sidecar = Path(path).with_suffix(".json")
+    history = (store.read_json(sidecar) or {}).get("sessions", []) if old is not None else []
+    attributes = {
+        "title": f"{study}, {experiment}, {name}",
+        "study": study,
+        "experiment": experiment,
+        "batch": name,
+        "scale": scale,
+        "kind": batch.kind,
+        "settings": _common_settings(batch.runs),
+        "code_fingerprint": fingerprint,
+        "format": plan.FORMAT,
+        "package_versions": provenance.package_versions(),
+        "device": device.type,
+        "precision": "TF32 off; types as stored",
+    }
+    store.write_netcdf(path, joined, attributes)
+    session = provenance.session(config.root, time.perf_counter() - started)
+    session["trained"] = len(missing)
+    store.write_json(sidecar, {"sessions": [*history, session], "runs": len(wanted)})
+
+
+def _common_settings(runs: Sequence[RunSettings]) -> dict[str, object]:
+    dumped = [run.model_dump(mode="json") for run in runs]
+    return {k: v for k, v in dumped[0].items() if all(d[k] == v for d in dumped)}
+
+
+def read_experiment(config: Config, scale: str, study: str, experiment: str) -> xr.Dataset:
+    """All planned runs of an experiment, in the order of its grids.
+
+    Raises
+    ------
+    FileNotFoundError, regimes.store.BadFile
+        If a batch file is missing or damaged.
+    """
+    parts = [
+        store.select_runs(
+            store.read_netcdf(paths.batch(scale, study, experiment, name)),
+            [plan.run_id(batch.kind, run) for run in batch.runs],
+        )
+        for name, batch in plan.batches(config, study, experiment, scale).items()
+    ]
+    return store.join_runs(parts)
+
+
+def analyse(config: Config, scale: str, study: str, analysis: str, code: str = "") -> None:
+    """Run one analysis on its finished experiments."""
+    fingerprint = plan.analysis_fingerprint(study, analysis)
+    check_unchanged("code", code, fingerprint)
+    entry = config.studies[study].analyses[analysis]
+    experiments = {e: read_experiment(config, scale, study, e) for e in entry.experiments}
+    module = importlib.import_module(f"regimes.studies.{study}.analyses.{analysis}")
+    result = module.analyse(experiments)
+    seeds = [len(np.unique(e["seed"].values)) for e in experiments.values()]
+    attributes = {
+        "title": entry.title,
+        "study": study,
+        "analysis": analysis,
+        "scale": scale,
+        "code_fingerprint": fingerprint,
+        "training_fingerprints": sorted(
+            {
+                e.attrs["code_fingerprint"]
+                for e in experiments.values()
+                if "code_fingerprint" in e.attrs
+            }
+        ),
+        "format": plan.FORMAT,
+        "package_versions": provenance.package_versions(),
+        "seeds": [min(seeds), max(seeds)] if seeds else [0, 0],
+    }
+    store.write_netcdf(paths.analysis(scale, study, analysis), result, attributes)
+
+
+def judge(config: Config, scale: str, study: str, code: str = "") -> None:
+    """Write the claims table of a study and refresh the table of the scale."""
+    from regimes import claims
+
+    check_unchanged("code", code, plan.claims_fingerprint(study))
+    entry = config.studies[study]
+    measures = importlib.import_module(f"regimes.studies.{study}.claims").MEASURES
+    listed = {claim.id for claim in entry.claims}
+    for i, claim in enumerate(entry.claims):
+        if claim.id not in measures:
+            raise config.error(study, ("claims", i, "id"), f"got '{claim.id}': no measure")
+    needed = {name for c in listed for name in measures[c].analyses}
+    analyses = {
+        name: store.read_netcdf(paths.analysis(scale, study, name)) for name in sorted(needed)
+    }
+    frame = claims.table(entry, measures, analyses, scale)
+    store.write_text(paths.study_claims(scale, study), claims.to_csv(frame))
+
+
+def draw(config: Config, scale: str, study: str, figure: str, code: str = "") -> None:
+    """Draw one figure as PDF and PNG; a table also as CSV."""
+    from regimes.plot import style
+
+    fingerprint = plan.figure_fingerprint(study, figure)
+    check_unchanged("code", code, fingerprint)
+    entry = config.studies[study].figures[figure]
+    analyses = {
+        name: store.read_netcdf(paths.analysis(scale, study, name)) for name in entry.analyses
+    }
+    module = importlib.import_module(f"regimes.studies.{study}.figures.{figure}")
+    ranges = [json.loads(a.attrs["seeds"]) for a in analyses.values()]
+    ranges = [r for r in ranges if r[1]]
+    with style.applied():
+        drawn = module.draw(analyses)
+        style.footer(drawn, scale, ranges, fingerprint)
+        for suffix in ("pdf", "png"):
+            with store.atomic(paths.figure(scale, study, figure, suffix)) as temporary:
+                style.save(drawn, temporary)
+    if paths.is_table(figure):
+        rows = module.rows(analyses)
+        store.write_text(
+            paths.figure(scale, study, figure, "csv"), rows.to_csv(index=False, float_format="%.6g")
+        )
+
+
+def merge_claims(config: Config, scale: str) -> None:
+    """Write ``claims.csv`` of a scale from the tables of the studies that have one."""
+    parts = []
+    for study in config.studies:
+        path = Path(paths.study_claims(scale, study))
+        if path.exists():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            parts.append("".join(lines if not parts else lines[1:]))
+    if not parts:
+        raise ConfigError(f"no study has claims at scale {scale} yet")
+    _write_if_new(Path(paths.claims(scale)), "".join(parts))
+
+
+def gallery(config: Config, scale: str) -> None:
+    """Write the gallery page of a scale from the figures that exist."""
+    from regimes.plot import gallery as page
+
+    _write_if_new(Path(paths.gallery(scale)), page.render(config, scale))
+
+
+def _write_if_new(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        store.write_text(path, text)
+
+
+def write_manifest(
+    config: Config, scale: str, path: str, studies: Sequence[str], generation: int
+) -> None:
+    """Refresh claims table and gallery of a scale, then list hashes of figures and inputs."""
+    merge_claims(config, scale)
+    gallery(config, scale)
+    figures, inputs = {}, {}
+    for study in studies:
+        for name, entry in config.studies[study].figures.items():
+            for file in paths.figure_files(scale, study, name):
+                figures[file] = store.file_digest(file)
+            for analysis in entry.analyses:
+                file = paths.analysis(scale, study, analysis)
+                inputs[file] = store.file_digest(file) if Path(file).exists() else None
+        file = paths.study_claims(scale, study)
+        inputs[file] = store.file_digest(file)
+    store.write_json(
+        path, {"generation": generation, "scale": scale, "figures": figures, "inputs": inputs}
+    )

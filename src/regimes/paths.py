@@ -1,0 +1,44 @@
+"""Where files lie, relative to the working directory; the Snakefile and the jobs agree by this."""
+
+from __future__ import annotations
+
+
+def batch(scale: str, study: str, experiment: str, name: str) -> str:
+    """Trajectories of one batch (netCDF)."""
+    return f"results/{scale}/{study}/runs/{experiment}/{name}.nc"
+
+
+def analysis(scale: str, study: str, name: str) -> str:
+    """Result of an analysis (netCDF)."""
+    return f"results/{scale}/{study}/{name}.nc"
+
+
+def study_claims(scale: str, study: str) -> str:
+    """Claims of one study (CSV)."""
+    return f"results/{scale}/{study}/claims.csv"
+
+
+def claims(scale: str) -> str:
+    """Claims of all studies that have been run (CSV)."""
+    return f"results/{scale}/claims.csv"
+
+
+def figure(scale: str, study: str, name: str, suffix: str) -> str:
+    """A figure (pdf, png) or the numbers of a table (csv)."""
+    return f"figures/{scale}/{study}/{name}.{suffix}"
+
+
+def gallery(scale: str) -> str:
+    """Page that shows all figures of a scale."""
+    return f"figures/{scale}/index.html"
+
+
+def is_table(figure_name: str) -> bool:
+    """Whether a figure id names a table, which also has a CSV file."""
+    return figure_name.startswith("table")
+
+
+def figure_files(scale: str, study: str, name: str) -> list[str]:
+    """All files of a figure."""
+    suffixes = ["pdf", "png", "csv"] if is_table(name) else ["pdf", "png"]
+    return [figure(scale, study, name, suffix) for suffix in suffixes]

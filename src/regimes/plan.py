@@ -1,0 +1,240 @@
+"""From grids to runs to batches, with ids that depend on meaning only.
+
+A run is a frozen settings object; its id hashes the settings with defaults
+filled in. A batch is all runs of an experiment with one value of its split
+axis; it is trained by one job and fills one results file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from regimes import fingerprint
+from regimes.config import Config, RunSettings, ScaleConfig, explain, nearest
+
+# Raised whenever a change of `store`, `config` or `plan`, which stand outside the code
+# fingerprint, changes what a results file holds.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Runs that share one value of the split axis of their experiment."""
+
+    experiment: str
+    name: str
+    kind: str
+    runs: tuple[RunSettings, ...]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of the runs and their order, 16 hex digits."""
+        return _digest([run_id(self.kind, run) for run in self.runs])
+
+
+def _digest(value: Any, length: int = 16) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def run_id(kind: str, settings: RunSettings) -> str:
+    """Ten hex digits that identify a run by its settings."""
+    return _digest({"kind": kind, **settings.model_dump(mode="json")}, 10)
+
+
+def slug(value: Any) -> str:
+    """File-name form of a setting's value: 1.5 -> 1p5, -2 -> m2, True -> true."""
+    text = repr(value) if isinstance(value, float) and value != int(value) else str(value)
+    text = str(int(value)) if isinstance(value, float) and value == int(value) else text
+    text = text.lower().replace("e-", "em").replace(".", "p").replace("-", "m")
+    return re.sub(r"[^a-z0-9_]+", "_", text)
+
+
+def _grid_points(
+    config: Config, study: str, where: tuple, grid: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    axes: dict[str, list] = {}
+    for key, value in grid.items():
+        if key == "seeds":
+            if "seed" in grid:
+                raise config.error(study, (*where, key), "stands beside 'seed'; keep one of them")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000:
+                raise config.error(
+                    study, (*where, key), f"got {value!r}: must be a whole number from 1 to 10000"
+                )
+            key, value = "seed", list(range(value))
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            raise config.error(study, (*where, key), "got []: an axis needs at least one value")
+        seen: list = []
+        for i, item in enumerate(values):
+            if item in seen:
+                raise config.error(study, (*where, key, i), f"got {item!r}: stands twice")
+            seen.append(item)
+        axes[key] = values
+    for values in itertools.product(*axes.values()):
+        yield dict(zip(axes, values, strict=True))
+
+
+def _scale(config: Config, study: str, experiment: str, scale: str) -> ScaleConfig:
+    definition = config.studies[study].experiments[experiment]
+    found = definition.at(scale)
+    if found is None:
+        raise config.error(
+            study,
+            ("experiments", experiment, "scales"),
+            f"has no scale '{scale}'; valid: {', '.join(definition.scales)}",
+        )
+    return found
+
+
+@functools.cache
+def batches(config: Config, study: str, experiment: str, scale: str) -> dict[str, Batch]:
+    """Batches of an experiment at a scale, by name.
+
+    Raises
+    ------
+    ConfigError
+        Where a setting is unknown or out of range, or a run stands twice.
+    """
+    definition = config.studies[study].experiments[experiment]
+    model = config.kinds(study)[definition.train]
+    found = _scale(config, study, experiment, scale)
+    alias = definition.scales[scale]
+    here = ("experiments", experiment, "scales", alias if isinstance(alias, str) else scale)
+    runs: dict[str, RunSettings] = {}
+    for index, grid in enumerate(found.grids):
+        sources = [
+            (("experiments", experiment, "settings"), definition.settings),
+            ((*here, "settings"), found.settings),
+            ((*here, "grids", index), grid),
+        ]
+        for point in _grid_points(config, study, (*here, "grids", index), grid):
+            values = {**definition.settings, **found.settings, **point}
+            try:
+                run = model.model_validate(values)
+            except ValidationError as error:
+                location, message = explain(error, model)
+                key = location[0] if location else None
+                if location[1:] and not isinstance(values.get(key), list):
+                    location = location[:1]
+                known = [place for place, keys in sources if key in keys or key == "seed"]
+                place = (*known[-1], *location) if known else (*here, "grids", index, *location)
+                if key == "seed" and "missing" in message:
+                    message = "is missing; give seed or seeds"
+                raise config.error(study, place, message) from None
+            identity = run_id(definition.train, run)
+            if identity in runs:
+                raise config.error(
+                    study,
+                    (*here, "grids", index),
+                    f"repeats a run ({', '.join(f'{k}={v}' for k, v in point.items())})",
+                )
+            runs[identity] = run
+    return _split(config, study, experiment, here, runs)
+
+
+def _split(
+    config: Config, study: str, experiment: str, here: tuple, runs: dict[str, RunSettings]
+) -> dict[str, Batch]:
+    definition = config.studies[study].experiments[experiment]
+    grouped: dict[str, list[RunSettings]] = {}
+    values: dict[str, Any] = {}
+    for run in runs.values():
+        value = getattr(run, definition.split)
+        name = f"{definition.split}_{slug(value)}"
+        if values.setdefault(name, value) != value:
+            raise config.error(
+                study,
+                here,
+                f"has the values {values[name]!r} and {value!r} of '{definition.split}', "
+                f"which give one file name, {name}",
+            )
+        grouped.setdefault(name, []).append(run)
+    return {
+        name: Batch(experiment, name, definition.train, tuple(members))
+        for name, members in grouped.items()
+    }
+
+
+def find_batch(config: Config, study: str, experiment: str, scale: str, name: str) -> Batch:
+    """Return one batch by name.
+
+    Raises
+    ------
+    ConfigError
+        If study, experiment or batch does not exist; names the nearest.
+    """
+    found = batches(config, study, experiment, scale)
+    if name not in found:
+        raise config.error(
+            study, ("experiments", experiment), f"has no batch '{name}'; {nearest(name, found)}"
+        )
+    return found[name]
+
+
+def train_fingerprint(study: str, batch: Batch) -> str:
+    """Fingerprint of the code that a batch's results depend on."""
+    entries: dict[str, set[str]] = {}
+    for field, table in type(batch.runs[0]).TABLES.items():
+        entries.setdefault(table, set()).update(str(getattr(run, field)) for run in batch.runs)
+    module = f"regimes.studies.{study}.experiments"
+    return _code(module, tuple(sorted((t, tuple(sorted(n))) for t, n in entries.items())))
+
+
+@functools.cache
+def _code(module: str, entries: tuple = ()) -> str:
+    digest = fingerprint.of_modules([module], {t: set(n) for t, n in entries})
+    return _digest([FORMAT, digest], 32)
+
+
+def analysis_fingerprint(study: str, analysis: str) -> str:
+    """Fingerprint of an analysis module and all it imports."""
+    return _code(f"regimes.studies.{study}.analyses.{analysis}")
+
+
+def figure_fingerprint(study: str, figure: str) -> str:
+    """Fingerprint of a figure's module and all it imports."""
+    return _code(f"regimes.studies.{study}.figures.{figure}")
+
+
+def claims_fingerprint(study: str) -> str:
+    """Fingerprint of a study's measures, the estimators and the verdict."""
+    return _code(f"regimes.studies.{study}.claims")
+
+
+@functools.cache
+def gallery_fingerprint() -> str:
+    """Fingerprint of the page: its module and its template."""
+    template = fingerprint.SOURCE / "plot" / "templates" / "gallery.html"
+    return _digest([_code("regimes.plot.gallery"), template.read_text(encoding="utf-8")], 32)
+
+
+def lineage(config: Config, scale: str, study: str, analysis: str) -> dict[str, str]:
+    """All that an analysis depends on: its code, and runs and code of each batch it reads.
+
+    Figures and claims carry the lineage of what they read. Snakemake looks only one
+    step back where a file in between is missing, for instance after a failure;
+    without it a stale figure would pass for current.
+    """
+    entry = config.studies[study].analyses[analysis]
+    found = {
+        f"{experiment}/{name}": f"{batch.digest} {train_fingerprint(study, batch)}"
+        for experiment in entry.experiments
+        for name, batch in batches(config, study, experiment, scale).items()
+    }
+    return {"analysis": analysis_fingerprint(study, analysis), **found}
+
+
+def lineages(config: Config, scale: str, study: str, analyses: Iterable[str]) -> dict[str, str]:
+    """Digest of the lineage of each analysis."""
+    return {name: _digest(lineage(config, scale, study, name)) for name in analyses}

@@ -1,0 +1,64 @@
+"""Who, where and with what: attributes of results files and of their sidecars."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("torch", "numpy", "scipy", "xarray", "netCDF4", "pandas", "matplotlib")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers pass through."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit(root: Path | str) -> str:
+    """Commit of the checkout, with ``+`` where files differ from it; empty without git."""
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit + ("+" if dirty else "")
+
+
+def peak_memory_mb() -> float:
+    """Largest resident size of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def session(root: Path | str, wall_seconds: float) -> dict[str, object]:
+    """What differs between two equal runs: time, host, commit, cost."""
+    return {
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "wall_seconds": round(wall_seconds, 3),
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "host": platform.node(),
+        "commit": git_commit(root),
+        "versions": package_versions(),
+    }

@@ -1,0 +1,227 @@
+"""Files that appear complete or not at all, and netCDF that proves itself.
+
+Every file is written under a temporary name, flushed to disk and renamed.
+A netCDF file carries a SHA-256 of its variables, checked when it is read; a
+file that fails the check is set aside as ``.bad`` so that the next call
+rebuilds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+
+class BadFile(Exception):
+    """A results file that is not what was written; it has been renamed to ``.bad``."""
+
+
+@contextlib.contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it on success.
+
+    The temporary name carries the process id; leftovers of dead processes are
+    removed. Suffixes are kept, so that writers which look at them still work.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.stem}.*.tmp{path.suffix}"):
+        found = re.fullmatch(r".*\.(\d+)\.tmp", left.stem)
+        if found and not _alive(int(found.group(1))):
+            left.unlink(missing_ok=True)
+    temporary = path.parent / f".{path.stem}.{os.getpid()}.tmp{path.suffix}"
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write indented JSON atomically."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file; None where it is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def file_digest(path: Path | str) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def variables_digest(dataset: xr.Dataset) -> str:
+    """SHA-256 over names, dimensions, types and values of all variables."""
+    digest = hashlib.sha256()
+    for name in sorted(dataset.variables):
+        variable = dataset.variables[name]
+        values = np.asarray(variable.values)
+        if values.dtype.kind in "OUST":
+            values = np.array([str(v).encode() for v in values.ravel()], dtype=object)
+            content = b"\0".join(values.tolist())
+            kind = "text"
+        else:
+            content, kind = np.ascontiguousarray(values).tobytes(), values.dtype.str
+        digest.update(repr((name, variable.dims, variable.shape, kind)).encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def write_netcdf(path: Path | str, dataset: xr.Dataset, attributes: Mapping[str, Any]) -> None:
+    """Write a dataset with provenance attributes, atomically and reproducibly.
+
+    Parameters
+    ----------
+    dataset
+        Every variable needs ``long_name`` and ``units`` (``1`` where
+        dimensionless).
+    attributes
+        Global attributes; values that are not text or numbers become JSON.
+        ``sha256`` is added.
+
+    Raises
+    ------
+    ValueError
+        If a variable lacks ``long_name`` or ``units``.
+    """
+    dataset = dataset.copy()
+    for name, variable in dataset.variables.items():
+        missing = {"long_name", "units"} - set(variable.attrs)
+        if missing:
+            raise ValueError(f"variable '{name}' lacks {', '.join(sorted(missing))}")
+        if variable.dtype.kind == "b":
+            dataset[name] = variable.astype("int8")
+        if variable.dtype.kind in "OUT":
+            dataset[name] = variable.astype(str)
+    dataset.attrs = {
+        key: value if isinstance(value, str | int | float) else json.dumps(value, sort_keys=True)
+        for key, value in attributes.items()
+    }
+    dataset.attrs["sha256"] = variables_digest(dataset)
+    encoding: dict[str, dict[str, Any]] = {}
+    for name, variable in dataset.variables.items():
+        variable.encoding = {}
+        # Text is stored as fixed-length characters: variable-length strings take no filter.
+        encoding[name] = {"dtype": "S1"} if variable.dtype.kind == "U" else {"_FillValue": None}
+        if variable.ndim or variable.dtype.kind == "U":
+            encoding[name]["fletcher32"] = True
+    with atomic(path) as temporary:
+        dataset.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
+
+
+def read_netcdf(path: Path | str) -> xr.Dataset:
+    """Load a dataset written by `write_netcdf` and check it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    BadFile
+        If it cannot be read or its checksum differs; the file is then renamed
+        to ``<name>.bad``.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        with xr.open_dataset(path, engine="netcdf4", cache=False) as handle:
+            dataset = handle.load()
+        if dataset.attrs.get("sha256") != variables_digest(dataset):
+            raise ValueError("the checksum differs")
+        for name, variable in dataset.variables.items():
+            if variable.dtype.kind == "O":
+                dataset[name] = variable.astype(str)
+    except Exception as error:
+        bad = path.with_name(path.name + ".bad")
+        os.replace(path, bad)
+        raise BadFile(
+            f"{path} is damaged ({error}); it was set aside as {bad.name}. "
+            "Run the same command again to rebuild it."
+        ) from None
+    return dataset
+
+
+def join_runs(datasets: Sequence[xr.Dataset], dim: str = "run") -> xr.Dataset:
+    """Concatenate datasets along ``run``, padding shorter dimensions with NaN.
+
+    Dimensions without a coordinate are aligned at their start.
+    """
+    if len(datasets) == 1:
+        return datasets[0]
+    numbered = {
+        name
+        for dataset in datasets
+        for name in dataset.dims
+        if name != dim and name not in dataset.coords
+    }
+    filled = [
+        dataset.assign_coords(
+            {n: np.arange(dataset.sizes[n]) for n in numbered & set(dataset.dims)}
+        )
+        for dataset in datasets
+    ]
+    joined = xr.concat(
+        filled,
+        dim=dim,
+        data_vars="all",
+        coords="different",
+        compat="equals",
+        join="outer",
+        combine_attrs="drop_conflicts",
+    )
+    for name in joined.variables:
+        for dataset in datasets:
+            if name in dataset.variables:
+                joined[name].attrs = dict(dataset[name].attrs)
+                break
+    return joined.drop_vars(numbered)
+
+
+def select_runs(dataset: xr.Dataset, run_ids: Sequence[str]) -> xr.Dataset:
+    """Runs with the given ids, in their order.
+
+    Raises
+    ------
+    KeyError
+        If a run is not in the dataset.
+    """
+    position = {str(name): i for i, name in enumerate(dataset["run_id"].values)}
+    return dataset.isel(run=[position[name] for name in run_ids])

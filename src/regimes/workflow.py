@@ -1,0 +1,176 @@
+"""Helpers of the Snakefile: targets, locks, manifests. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from typing import IO
+
+from regimes import paths, plan
+from regimes.config import SCALES, Config, ConfigError, nearest
+
+LOCK = Path(".snakemake/regimes.lock")
+# Commands that only look or tidy; they need no lock.
+_PASSIVE = (
+    "dryrun dag rulegraph filegraph d3dag summary detailed_summary lint report list_rules "
+    "list_target_rules list_changes list_input_changes list_params_changes list_untracked "
+    "unlock cleanup_metadata archive touch generate_unit_tests containerize print_compilation"
+).split()
+
+
+class AnotherCall(Exception):
+    """Another pipeline call holds this folder."""
+
+
+@functools.cache
+def command_line() -> tuple[frozenset[str], bool]:
+    """Targets on Snakemake's command line, and whether it only looks.
+
+    Without a command line of Snakemake's own (its Python interface), nothing is
+    known and nothing is checked.
+    """
+    if "snakemake" not in Path(sys.argv[0]).name and "snakemake" not in sys.argv[0]:
+        return frozenset(), True
+    from snakemake.cli import parse_args
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # it has spoken about profiles already
+            _, arguments = parse_args(sys.argv[1:])
+    except SystemExit:
+        return frozenset(), True
+    passive = any(getattr(arguments, name, None) for name in _PASSIVE)
+    return frozenset(map(str, arguments.targets or ())), passive
+
+
+def hold_folder() -> IO[str]:
+    """Lock this folder until the process ends and clear locks of dead calls.
+
+    The kernel releases the lock however the process ends, so whoever gets it
+    knows that Snakemake's own lock files are leftovers.
+
+    Raises
+    ------
+    AnotherCall
+        If a living call holds the folder.
+    """
+    LOCK.parent.mkdir(exist_ok=True)
+    handle = open(LOCK, "a+")  # noqa: SIM115 - held until the process ends
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise AnotherCall(
+            "another call of the pipeline is running in this folder; wait for it or stop it"
+        ) from None
+    for stale in Path(".snakemake/locks").glob("*"):
+        stale.unlink(missing_ok=True)
+    return handle
+
+
+def check_targets(config: Config, targets: frozenset[str], rules: frozenset[str]) -> set[str]:
+    """Check the requested targets and plan the scales that they name.
+
+    Parameters
+    ----------
+    targets
+        As on the command line; none means ``figures/all``.
+    rules
+        Names of the rules, which are targets too.
+
+    Returns
+    -------
+    set of str
+        The scales that are asked for.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown scale, study, figure, analysis or batch: the target and
+        the nearest valid ones.
+    """
+    scales = set()
+    for target in targets or {"figures/all"}:
+        if target == "figures/all":
+            scales.add(config.main.scale)
+        elif target not in rules:
+            scales.add(_check_target(config, target))
+    for scale in sorted(scales):
+        for study, entry in config.studies.items():
+            for experiment in entry.experiments:
+                plan.batches(config, study, experiment, scale)
+    return scales
+
+
+def _check_target(config: Config, target: str) -> str:
+    parts = target.split("/")
+
+    def pick(what: str, index: int, valid) -> str:
+        name = parts[index] if index < len(parts) else ""
+        if name not in valid:
+            raise ConfigError(f"target '{target}': unknown {what} '{name}'; {nearest(name, valid)}")
+        return name
+
+    top = pick("folder", 0, ["figures", "results"])
+    scale = pick("scale", 1, SCALES if top == "results" else [*SCALES, "all"])
+    if scale == "all":
+        raise ConfigError(f"target '{target}': nothing lies below figures/all")
+    if len(parts) == 3 and parts[2] in _scale_files(top):
+        return scale
+    study = pick("study", 2, [*config.studies, *_scale_files(top)])
+    entry = config.studies[study]
+    rest = "/".join(parts[3:])
+    if top == "figures":
+        files = [f for name in entry.figures for f in paths.figure_files(scale, study, name)]
+        valid = ["all", *(f.split("/", 3)[3] for f in files)]
+    elif len(parts) > 3 and parts[3] == "runs":
+        experiment = pick("experiment", 4, entry.experiments)
+        found = plan.batches(config, study, experiment, scale)
+        valid = [f"runs/{experiment}/{name}.nc" for name in found]
+    else:
+        valid = ["claims.csv", *(f"{name}.nc" for name in entry.analyses)]
+    if rest not in valid:
+        raise ConfigError(f"target '{target}': unknown file '{rest}'; {nearest(rest, valid)}")
+    return scale
+
+
+def _scale_files(top: str) -> list[str]:
+    return ["all", "index.html"] if top == "figures" else ["claims.csv"]
+
+
+def study_files(config: Config, scale: str, study: str) -> list[str]:
+    """Files that a study's target stands for: analyses, figures, claims table."""
+    entry = config.studies[study]
+    files = [paths.analysis(scale, study, name) for name in entry.analyses]
+    files += [f for name in entry.figures for f in paths.figure_files(scale, study, name)]
+    return [*files, paths.study_claims(scale, study)]
+
+
+def manifest_files(config: Config, scale: str, studies: list[str]) -> list[str]:
+    """Files that a manifest vouches for: those of its studies, merged table, page."""
+    files = [file for study in studies for file in study_files(config, scale, study)]
+    return [*files, paths.claims(scale), paths.gallery(scale)]
+
+
+@functools.cache
+def generation(manifest: str, files: tuple[str, ...]) -> int:
+    """Return the number that makes a manifest stale when a file it lists is gone.
+
+    It is the number stored in the manifest, plus one if a file is absent while
+    the Snakefile is parsed; the job writes it back, so that it settles at once.
+    """
+    try:
+        stored = int(json.loads(Path(manifest).read_text(encoding="utf-8"))["generation"])
+    except (OSError, ValueError, KeyError, TypeError):
+        stored = 0
+    return stored + any(not Path(file).exists() for file in files)
+
+
+def either(names) -> str:
+    """Regular expression that matches one of the names and nothing else."""
+    return "|".join(map(re.escape, names)) or "(?!)"

@@ -1,0 +1,12 @@
+"""First toy figure."""
+
+from matplotlib import pyplot as plt
+
+from regimes.plot import style
+
+
+def draw(analyses):
+    """Ratio against rate."""
+    figure, axes = plt.subplots(figsize=(style.COLUMN, 2))
+    axes.plot(analyses["last"]["rate"], analyses["last"]["ratio"], "o")
+    return figure

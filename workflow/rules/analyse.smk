@@ -1,0 +1,42 @@
+rule analyse:
+    input:
+        batches_of_analysis,
+    output:
+        "results/{scale}/{study}/{analysis}.nc",
+    log:
+        "logs/{scale}/{study}/{analysis}.log",
+    threads: 1
+    params:
+        lineage=lineage_of_analysis,
+        code=analysis_code,
+    shell:
+        "exec {PYTHON} -m regimes --root {ROOT:q} analyse {wildcards.scale} {wildcards.study}"
+        " {wildcards.analysis} --code {params.code} > {log:q} 2>&1"
+
+
+rule claims:
+    input:
+        analyses_of_study,
+    output:
+        "results/{scale}/{study}/claims.csv",
+    log:
+        "logs/{scale}/{study}/claims.log",
+    threads: 1
+    params:
+        claims=claims_definition,
+        lineage=lineages_of_study,
+        code=claims_code,
+    shell:
+        "exec {PYTHON} -m regimes --root {ROOT:q} judge {wildcards.scale} {wildcards.study}"
+        " --code {params.code} > {log:q} 2>&1"
+
+
+rule claims_table:
+    input:
+        claims_of_scale,
+    output:
+        "results/{scale}/claims.csv",
+    log:
+        "logs/{scale}/claims.log",
+    shell:
+        "exec {PYTHON} -m regimes --root {ROOT:q} claims {wildcards.scale} > {log:q} 2>&1"

@@ -1,0 +1,118 @@
+def stop(error):
+    """End with one message: a mistake of the user's is no matter for a traceback."""
+    print(f"regimes: {error}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+try:
+    CONFIG = load(ROOT)
+except ConfigError as error:
+    stop(error)
+
+
+wildcard_constraints:
+    scale=front.either(SCALES),
+    study=front.either(CONFIG.studies),
+    experiment="[a-z0-9_]+",
+    batch="[a-z0-9_]+",
+    analysis="[a-z0-9_]+",
+    figure="[a-z0-9_A]+",
+
+
+def batch_of(wildcards):
+    return plan.find_batch(
+        CONFIG, wildcards.study, wildcards.experiment, wildcards.scale, wildcards.batch
+    )
+
+
+def batch_digest(wildcards):
+    return batch_of(wildcards).digest
+
+
+def train_code(wildcards):
+    return plan.train_fingerprint(wildcards.study, batch_of(wildcards))
+
+
+def analysis_code(wildcards):
+    return plan.analysis_fingerprint(wildcards.study, wildcards.analysis)
+
+
+def figure_code(wildcards):
+    return plan.figure_fingerprint(wildcards.study, wildcards.figure)
+
+
+def claims_code(wildcards):
+    return plan.claims_fingerprint(wildcards.study)
+
+
+def claims_definition(wildcards):
+    return [c.model_dump(mode="json") for c in CONFIG.studies[wildcards.study].claims]
+
+
+def batches_of_analysis(wildcards):
+    entry = CONFIG.studies[wildcards.study].analyses[wildcards.analysis]
+    return [
+        paths.batch(wildcards.scale, wildcards.study, experiment, name)
+        for experiment in entry.experiments
+        for name in plan.batches(CONFIG, wildcards.study, experiment, wildcards.scale)
+    ]
+
+
+def lineage_of_analysis(wildcards):
+    return plan.lineage(CONFIG, wildcards.scale, wildcards.study, wildcards.analysis)
+
+
+def lineages_of_study(wildcards):
+    analyses = CONFIG.studies[wildcards.study].analyses
+    return plan.lineages(CONFIG, wildcards.scale, wildcards.study, analyses)
+
+
+def lineages_of_figure(wildcards):
+    analyses = CONFIG.studies[wildcards.study].figures[wildcards.figure].analyses
+    return plan.lineages(CONFIG, wildcards.scale, wildcards.study, analyses)
+
+
+def analyses_of_study(wildcards):
+    return [
+        paths.analysis(wildcards.scale, wildcards.study, name)
+        for name in CONFIG.studies[wildcards.study].analyses
+    ]
+
+
+def analyses_of_figure(wildcards):
+    return [
+        paths.analysis(wildcards.scale, wildcards.study, name)
+        for name in CONFIG.studies[wildcards.study].figures[wildcards.figure].analyses
+    ]
+
+
+def title_of_figure(wildcards):
+    return CONFIG.studies[wildcards.study].figures[wildcards.figure].title
+
+
+def files_of_study(wildcards):
+    return front.study_files(CONFIG, wildcards.scale, wildcards.study)
+
+
+def files_of_scale(wildcards):
+    scale = getattr(wildcards, "scale", CONFIG.main.scale)
+    return [
+        f for study in CONFIG.studies for f in front.study_files(CONFIG, scale, study)
+    ]
+
+
+def figures_of_scale(wildcards):
+    return [
+        file
+        for study, entry in CONFIG.studies.items()
+        for name in entry.figures
+        for file in paths.figure_files(wildcards.scale, study, name)
+    ]
+
+
+def claims_of_scale(wildcards):
+    return [paths.study_claims(wildcards.scale, study) for study in CONFIG.studies]
+
+
+def generation_of(path, scale, studies):
+    return front.generation(path, tuple(front.manifest_files(CONFIG, scale, studies)))

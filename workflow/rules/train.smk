@@ -1,0 +1,15 @@
+# A batch file is extended, not rebuilt, when runs are added (`update`): the job
+# trains what is missing and keeps the bits of what is there.
+rule train_batch:
+    output:
+        update("results/{scale}/{study}/runs/{experiment}/{batch}.nc"),
+    log:
+        "logs/{scale}/{study}/runs/{experiment}/{batch}.log",
+    threads: 1
+    params:
+        digest=batch_digest,
+        code=train_code,
+    shell:
+        "exec {PYTHON} -m regimes --root {ROOT:q} train {wildcards.scale} {wildcards.study}"
+        " {wildcards.experiment} {wildcards.batch} --digest {params.digest} --code {params.code}"
+        " > {log:q} 2>&1"

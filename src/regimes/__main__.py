@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     manifest = job("manifest", "write a manifest of figures", "scale", "path")
     manifest.add_argument("--generation", type=int, default=0)
     manifest.add_argument("--studies", nargs="+", required=True)
+    verdicts = jobs.add_parser("verdicts", help="compare claims with docs/verdicts.csv")
+    verdicts.add_argument("--write", action="store_true", help="replace the record")
     return parser
 
 
@@ -75,6 +77,10 @@ def main() -> int:
             jobs.gallery(config, a.scale)
         elif a.job == "manifest":
             jobs.write_manifest(config, a.scale, a.path, a.studies, a.generation)
+        elif a.job == "verdicts":
+            from regimes import verdicts
+
+            return verdicts.compare(a.write)
     except (configuration.ConfigError, store.BadFile, jobs.Changed, FileNotFoundError) as error:
         print(f"regimes: {error}", file=sys.stderr)
         return 1

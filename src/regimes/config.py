@@ -356,6 +356,20 @@ class Config:
         """Run settings models of a study, by kind."""
         return importlib.import_module(f"regimes.studies.{study}.settings").KINDS
 
+    def _check_modules(self, study: str) -> None:
+        """Each analysis and figure needs the module that bears its name."""
+        folder = Path(__file__).parent / "studies" / study
+        for section in ("analyses", "figures"):
+            present = [p.stem for p in (folder / section).glob("*.py") if p.stem != "__init__"]
+            for name in getattr(self.studies[study], section):
+                if name not in present:
+                    raise self.error(
+                        study,
+                        (section, name),
+                        f"has no module src/regimes/studies/{study}/{section}/{name}.py; "
+                        f"{nearest(name, present)}",
+                    )
+
     def _check_references(self, study: str) -> None:
         config = self.studies[study]
         if config.study != study:
@@ -376,6 +390,7 @@ class Config:
                     f"got '{experiment.split}', not a setting of {experiment.train}; "
                     f"{nearest(experiment.split, fields)}",
                 )
+        self._check_modules(study)
         used = {
             "analyses": ("experiments", config.experiments),
             "figures": ("analyses", config.analyses),

@@ -50,6 +50,23 @@ def hyperparameters(kind: str, runs: Sequence[RunSettings]) -> dict[str, tuple]:
     return coordinates
 
 
+def with_hyperparameters(
+    trained: xr.Dataset, kind: str, runs: Sequence[RunSettings]
+) -> xr.Dataset:
+    """Trained runs with their hyperparameters as coordinates.
+
+    Raises
+    ------
+    ValueError
+        If a setting bears the name of a variable or dimension of the results.
+    """
+    coordinates = hyperparameters(kind, runs)
+    taken = sorted(set(coordinates) & {*trained.variables, *trained.dims})
+    if taken:
+        raise ValueError(f"settings and results share the names {', '.join(taken)}; rename one")
+    return trained.assign_coords(coordinates)
+
+
 def _finished_runs(path: str, code: str) -> xr.Dataset | None:
     """Finished runs of an existing batch file, None if it cannot be built upon."""
     try:
@@ -93,10 +110,9 @@ def train_batch(
         print(f"training {len(missing)} of {len(batch.runs)} runs on {device}", flush=True)
         module = importlib.import_module(f"regimes.studies.{study}.experiments")
         new = module.KINDS[batch.kind](missing, device)
-        parts.append(new.assign_coords(hyperparameters(batch.kind, missing)))
+        parts.append(with_hyperparameters(new, batch.kind, missing))
     wanted = [plan.run_id(batch.kind, run) for run in batch.runs]
     joined = store.select_runs(store.join_runs(parts), wanted)
-    joined = joined.assign_coords(hyperparameters(batch.kind, batch.runs))
     sidecar = Path(path).with_suffix(".json")
     history = (store.read_json(sidecar) or {}).get("sessions", []) if old is not None else []
     attributes = {

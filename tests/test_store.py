@@ -1,0 +1,135 @@
+"""Files: atomic, checked, reproducible."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from regimes import store
+
+NAMED = {"long_name": "something", "units": "1"}
+
+
+def dataset(runs=3, neurons=2, first=0):
+    values = np.random.default_rng(first).normal(size=(runs, neurons)).astype(np.float32)
+    return xr.Dataset(
+        {
+            "w": (("run", "neuron"), values, NAMED),
+            "count": ("run", np.arange(runs), NAMED),
+        },
+        coords={"run_id": ("run", [f"r{first + i}" for i in range(runs)], NAMED)},
+    )
+
+
+def test_round_trip_and_equal_bytes(tmp_path):
+    for name in ("a.nc", "b.nc"):
+        store.write_netcdf(tmp_path / name, dataset(), {"title": "t", "settings": {"x": [1, 2]}})
+    back = store.read_netcdf(tmp_path / "a.nc")
+    xr.testing.assert_identical(back.drop_attrs(), dataset().drop_attrs())
+    assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "b.nc").read_bytes()
+    store.write_netcdf(tmp_path / "c.nc", back, {"title": "t", "settings": {"x": [1, 2]}})
+    assert (tmp_path / "a.nc").read_bytes() == (tmp_path / "c.nc").read_bytes()
+
+
+def test_a_stranger_can_read_it(tmp_path):
+    store.write_netcdf(tmp_path / "a.nc", dataset(), {"title": "t"})
+    with xr.open_dataset(tmp_path / "a.nc") as found:
+        assert str(found["run_id"].values[0]) == "r0"
+        assert found["w"].attrs == NAMED
+        assert found["w"].encoding["fletcher32"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=4)))
+def test_any_values_survive(tmp_path_factory, values):
+    path = tmp_path_factory.mktemp("nc") / "a.nc"
+    store.write_netcdf(path, xr.Dataset({"x": (("run", "k"), values, NAMED)}), {})
+    np.testing.assert_array_equal(store.read_netcdf(path)["x"].values, values)
+
+
+def test_names_and_units_are_demanded(tmp_path):
+    with pytest.raises(ValueError, match="'x' lacks long_name, units"):
+        store.write_netcdf(tmp_path / "a.nc", xr.Dataset({"x": ("run", [1.0])}), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flipped_bit_is_noticed_and_the_file_set_aside(tmp_path):
+    path = tmp_path / "a.nc"
+    store.write_netcdf(path, dataset(), {})
+    content = bytearray(path.read_bytes())
+    content[content.index(dataset()["w"].values[0, 0].tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(store.BadFile, match="damaged"):
+        store.read_netcdf(path)
+    assert not path.exists()
+    assert (tmp_path / "a.nc.bad").exists()
+
+
+def test_values_exchanged_behind_a_valid_file_are_noticed(tmp_path):
+    path = tmp_path / "a.nc"
+    store.write_netcdf(path, dataset(), {})
+    with xr.open_dataset(path) as found:
+        changed = found.load()
+    changed["w"].values[0, 0] += 1
+    changed.to_netcdf(path)
+    with pytest.raises(store.BadFile, match="checksum"):
+        store.read_netcdf(path)
+
+
+def test_failure_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "a.txt"
+    store.write_text(path, "old")
+    with pytest.raises(RuntimeError), store.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_leftovers_of_dead_processes_are_removed(tmp_path):
+    dead = tmp_path / ".a.999999999.tmp.txt"
+    living = tmp_path / f".a.{os.getppid()}.tmp.txt"
+    dead.write_text("x")
+    living.write_text("x")
+    store.write_text(tmp_path / "a.txt", "new")
+    assert not dead.exists()
+    assert living.exists()
+
+
+def test_joined_runs_are_padded_and_keep_their_bits():
+    one, two = dataset(2, 3), dataset(3, 5, first=2)
+    joined = store.join_runs([one, two])
+    assert joined.sizes == {"run": 5, "neuron": 5}
+    assert joined["w"].dtype == np.float32
+    assert joined["count"].dtype == np.int64
+    assert joined["w"].values[:2, :3].tobytes() == one["w"].values.tobytes()
+    assert joined["w"].values[2:].tobytes() == two["w"].values.tobytes()
+    assert np.isnan(joined["w"].values[:2, 3:]).all()
+    assert joined["w"].attrs == NAMED
+
+
+def test_joined_runs_with_a_variable_of_one_part_only():
+    extra = dataset(2, 3).assign(error=("run", np.ones(2), NAMED))
+    joined = store.join_runs([extra, dataset(1, 3, first=2)])
+    np.testing.assert_array_equal(joined["error"], [1, 1, np.nan])
+
+
+def test_select_runs_orders_by_id():
+    chosen = store.select_runs(dataset(), ["r2", "r0"])
+    assert list(chosen["run_id"].values) == ["r2", "r0"]
+    with pytest.raises(KeyError):
+        store.select_runs(dataset(), ["r9"])
+
+
+def test_json_that_cannot_be_read_is_none(tmp_path):
+    store.write_json(tmp_path / "a.json", {"b": 1})
+    assert store.read_json(tmp_path / "a.json") == {"b": 1}
+    (tmp_path / "a.json").write_text("{")
+    assert store.read_json(tmp_path / "a.json") is None
+    assert store.read_json(tmp_path / "none.json") is None

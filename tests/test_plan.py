@@ -27,7 +27,9 @@ def test_run_id_is_stable():
 
 
 def test_run_id_ignores_how_a_value_is_written():
-    assert plan.run_id("k", settings(batch_factor=4)) == plan.run_id("k", settings(batch_factor=4.0))
+    assert plan.run_id("k", settings(batch_factor=4)) == plan.run_id(
+        "k", settings(batch_factor=4.0)
+    )
     assert plan.run_id("k", settings(activation="relu")) == plan.run_id("k", settings())
 
 
@@ -40,7 +42,15 @@ def test_different_settings_have_different_ids(x, y, s, t):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.5, "1p5"), (2.0, "2"), (-3, "m3"), (True, "true"), ("A", "a"), (1e-6, "1em06"), ("z1_z2", "z1_z2")],
+    [
+        (1.5, "1p5"),
+        (2.0, "2"),
+        (-3, "m3"),
+        (True, "true"),
+        ("A", "a"),
+        (1e-6, "1em06"),
+        ("z1_z2", "z1_z2"),
+    ],
 )
 def test_slug(value, text):
     assert plan.slug(value) == text

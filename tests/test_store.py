@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import xarray as xr
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from regimes import store

@@ -50,9 +50,7 @@ def hyperparameters(kind: str, runs: Sequence[RunSettings]) -> dict[str, tuple]:
     return coordinates
 
 
-def with_hyperparameters(
-    trained: xr.Dataset, kind: str, runs: Sequence[RunSettings]
-) -> xr.Dataset:
+def with_hyperparameters(trained: xr.Dataset, kind: str, runs: Sequence[RunSettings]) -> xr.Dataset:
     """Trained runs with their hyperparameters as coordinates.
 
     Raises

@@ -96,9 +96,9 @@ def check_targets(config: Config, targets: frozenset[str], rules: frozenset[str]
     """
     scales = set()
     for target in targets or {"figures/all"}:
-        if target == "figures/all":
+        if target == "figures/all" or target in rules:
             scales.add(config.main.scale)
-        elif target not in rules:
+        else:
             scales.add(_check_target(config, target))
     for scale in sorted(scales):
         for study, entry in config.studies.items():

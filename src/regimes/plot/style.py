@@ -19,6 +19,7 @@ FLOOR = ORANGE  # bounds that no method of a class can pass
 THEORY = {"color": "black", "linestyle": "--", "linewidth": 1.1}
 
 COLUMN, PAGE = 3.4, 7.0  # widths of one and two columns, inches
+FOOTER = 0.13  # height of the footer, inches
 
 _SETTINGS = {
     "font.size": 8,
@@ -67,7 +68,16 @@ def footer(
         low, high = min(r[0] for r in seed_ranges), max(r[1] for r in seed_ranges)
         parts.append(f"seeds {low}" if low == high else f"seeds {low}–{high}")
     parts.append(f"code {fingerprint[:8]}")
-    figure.supxlabel(" · ".join(parts), fontsize=5.5, color="0.45", x=0.99, ha="right")
+    # Everything else, outside legends included, moves up by the height of the footer.
+    height = FOOTER / figure.get_figheight()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, height, 1, 1 - height))
+    for legend in figure.legends:
+        legend.borderaxespad += FOOTER * 72 / legend.prop.get_size_in_points()
+    figure.text(
+        0.995, 0.2 * height, " · ".join(parts), fontsize=5.5, color="0.45", ha="right", va="bottom"
+    )
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -82,7 +92,7 @@ def panel_label(axes: mpl.axes.Axes, letter: str) -> None:
         letter,
         xy=(0, 1),
         xycoords="axes fraction",
-        xytext=(-6, 6),
+        xytext=(-10, 6),
         textcoords="offset points",
         ha="right",
         va="bottom",

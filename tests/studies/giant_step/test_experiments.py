@@ -63,7 +63,9 @@ def transcription(run: GiantSteps):
         weights.append(w)
 
     test = data(seed, "test", run.test_size, dimension=d)
-    errors = np.empty((3, run.steps + 1, len(run.ridge_batch_sizes or (n,)), len(run.ridge_strengths)))
+    errors = np.empty(
+        (3, run.steps + 1, len(run.ridge_batch_sizes or (n,)), len(run.ridge_strengths))
+    )
     for b, size in enumerate(run.ridge_batch_sizes or (n,)):
         names = ("batch", run.steps, n) if run.ridge_data == "same" else ("ridge", size)
         z = data(seed, *names, dimension=d)
@@ -116,7 +118,9 @@ def test_against_a_transcription_in_numpy(settings):
 
 def test_dataset_layout():
     chosen = [
-        *runs(1, ("minus", "chain"), steps=2, ridge_strengths=(1.0,), preprocess=True, spectrum=True),
+        *runs(
+            1, ("minus", "chain"), steps=2, ridge_strengths=(1.0,), preprocess=True, spectrum=True
+        ),
         *runs(1, width=12, steps=1, ridge_strengths=(0.1, 1.0), surrogate=True),
         *runs(1, steps=0),
     ]
@@ -173,7 +177,12 @@ def test_a_diverged_run_is_nan_from_then_on_and_spares_its_neighbours():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"ridge_strengths": (1e-6, 1.0), "ridge_batch_sizes": (7, 123), "surrogate": True, "spectrum": True},
+        {
+            "ridge_strengths": (1e-6, 1.0),
+            "ridge_batch_sizes": (7, 123),
+            "surrogate": True,
+            "spectrum": True,
+        },
         {"preprocess": True, "symmetric": False, "ridge_strengths": (0.1,), "ridge_data": "same"},
         {"activation": "cubic", "ridge_strengths": (1e-3,), "surrogate": True},
     ],
@@ -194,7 +203,10 @@ def test_a_run_has_the_same_bits_at_any_width_and_in_any_order(monkeypatch, sett
 
 def test_a_run_does_not_depend_on_the_runs_beside_it():
     one = runs(1, steps=1, ridge_strengths=(1.0,))
-    others = [*runs(2, ("plus", "A", "chain"), steps=1, ridge_strengths=(1.0,)), *runs(1, width=6, steps=2)]
+    others = [
+        *runs(2, ("plus", "A", "chain"), steps=1, ridge_strengths=(1.0,)),
+        *runs(1, width=6, steps=2),
+    ]
     alone = train(one)
     beside = train([*others, *one]).isel(run=[-1], step=slice(2), neuron=slice(8))
     assert not same(alone, beside.isel(direction=slice(2))[list(alone)])
@@ -272,7 +284,8 @@ def test_one_step_halves_the_error_of_frozen_features():
     found = train(
         runs(
             10, ("he124",), dimension=128, width=64, batch_factor=1, batch_exponent=2, steps=6,
-            rows="gauss", readout="hypercube", symmetric=False, ridge_strengths=(1.0,), test_size=10_000,
+            rows="gauss", readout="hypercube", symmetric=False, ridge_strengths=(1.0,),
+            test_size=10_000,
             learning_rate_factor=0.5 * 12 / np.sqrt(128),
         )
     )  # fmt: skip

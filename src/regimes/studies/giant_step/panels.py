@@ -184,3 +184,48 @@ def interval(values: xr.DataArray, dim: str = "seed") -> xr.DataArray:
     count = values.notnull().sum(dim)
     factor = stats.t.ppf(0.975, np.maximum(count - 1, 1)) / np.sqrt(np.maximum(count, 1))
     return deviation(values, dim) * factor
+
+
+def describe(values: xr.DataArray, digits: int = 2) -> str:
+    """Mean over seeds and half-width of its 95 % interval as text, '0.41 ± 0.01'."""
+    mean, half = float(centre(values)), float(interval(values))
+    if not np.isfinite(mean):
+        return "not run"
+    count = int(values.notnull().sum("seed"))
+    return f"{mean:.{digits}f} ± {half:.{digits}f}" if count > 1 else f"{mean:.{digits}f}"
+
+
+def schematic_staircase(
+    axes: Axes, levels: Sequence[float], names: Sequence[str], ticks: Mapping[float, str]
+) -> None:
+    """Cartoon without data: an error that falls in steps, each plateau named.
+
+    Parameters
+    ----------
+    axes
+        One unit of x per plateau; y from 0 to 1.
+    levels, names
+        Error level and name of each plateau, in order.
+    ticks
+        Marks on the x axis, position to text.
+    """
+    edges = np.arange(len(levels) + 1)
+    colours = ("0.6", *STEP_COLOURS[::2])
+    axes.step(edges, [*levels, levels[-1]], where="post", color="black", linewidth=1.6)
+    for left, level, name, colour in zip(edges[:-1], levels, names, colours, strict=False):
+        axes.fill_between([left, left + 1], 0, level, color=colour, alpha=0.22, linewidth=0)
+        axes.text(
+            left + 0.5, level + 0.03, name, ha="center", va="bottom", fontsize=7, linespacing=1.1
+        )
+    axes.set(xlim=(0, len(levels)), ylim=(0, 1.12), yticks=[])
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.text(
+        0.985,
+        0.97,
+        "schematic",
+        transform=axes.transAxes,
+        ha="right",
+        va="top",
+        style="italic",
+        color="0.45",
+    )

@@ -15,7 +15,7 @@ POSITIVE = (0.0, float("inf"))
 
 
 def own_seeds(select: Callable) -> Callable:
-    """Drop the seeds that only other variables of an analysis have, which the jackknife would count."""
+    """Drop seeds that only other variables of an analysis have; the jackknife would count them."""
 
     def selected(data):
         values = select(data)

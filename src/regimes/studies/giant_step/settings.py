@@ -32,9 +32,11 @@ class GiantSteps(RunSettings):
     )
     learning_rate_rule: Literal["scaled", "width", "root"] = Field(
         "scaled",
-        description="eta = factor * p sqrt(n/d) (scaled), factor * p (width), factor * sqrt(n p) (root)",
+        description="eta / factor: p sqrt(n/d) (scaled), p (width), sqrt(n p) (root)",
     )
-    learning_rate_factor: Annotated[float, Field(gt=0)] = Field(1.0)
+    learning_rate_factor: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="factor of the learning rate rule"
+    )
     residual: Literal["full", "labels"] = Field(
         "full", description="full: y - f(z); labels: y alone (correlation loss)"
     )
@@ -58,7 +60,8 @@ class GiantSteps(RunSettings):
         (), description="batch sizes of the second stage; empty: the n of the first stage"
     )
     surrogate: bool = Field(
-        False, description="also ridge on conditional Gaussian surrogate features after the last step"
+        False,
+        description="also ridge on conditional Gaussian surrogate features, at the last step",
     )
     test_size: Annotated[int, Field(ge=100)] = Field(20_000, description="fresh test samples")
     spectrum: bool = Field(

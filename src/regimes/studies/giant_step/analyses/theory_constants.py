@@ -14,6 +14,11 @@ PUBLISHED_SCALE = 2.0
 STEPS, ORDER = 5, 6
 
 
+def _leap_floor(target: str) -> float:
+    span = theory.tensor_span(target, theory.leap_index(target))
+    return theory.subspace_floor(target, span)
+
+
 def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     """Variances, floors, leap indices, staircase dimensions, Hermite coefficients, step-2 slopes.
 
@@ -65,6 +70,10 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
             "staircase_floor": (
                 each(lambda name: theory.subspace_floor(name, theory.staircase(name, STEPS))),
                 f"error floor given the staircase subspace after {STEPS} steps",
+            ),
+            "leap_floor": (
+                each(_leap_floor),
+                "error floor given the span of the first tensor C_l that is not zero",
             ),
             "hermite_coefficient": (
                 xr.DataArray(

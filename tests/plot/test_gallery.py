@@ -53,7 +53,8 @@ def test_only_present_figures_appear_with_their_claims(here):
 def test_cost_and_commit_come_from_sidecars(here):
     put(paths.figure("laptop", "giant_step", "fig1", "png"))
     name = "one_step_plane_plus"
-    sidecar = Path(paths.batch("laptop", "giant_step", name, "batch_exponent_1")).with_suffix(".json")
+    batch = Path(paths.batch("laptop", "giant_step", name, "batch_exponent_1"))
+    sidecar = batch.with_suffix(".json")
     session = {"wall_seconds": 12.3, "peak_memory_mb": 400.0, "commit": "abcdef0123456789"}
     store.write_json(sidecar, {"sessions": [session]})
     page = gallery.render(here, "laptop")

@@ -57,6 +57,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
             axes[letter].set_ylabel(r"$\langle\cos^2(w_i, w^*_k)\rangle$")
         else:
             axes[letter].set_yticklabels([])
+    _direction_legend(axes["k"])
     for letter, panel in axes.items():
         style.panel_label(panel, letter)
     return figure
@@ -70,7 +71,7 @@ def _cartoon(axes: Axes) -> None:
         {k: f"$T={k}$" for k in (1, 2, 3)},
     )
     title = r"one more direction at each step, all batches $n\sim d$"
-    axes.set(ylabel="generalization error", xlabel="giant steps $T$", title=title)
+    axes.set(ylabel="test error", xlabel="giant steps $T$", title=title)
 
 
 def _projection(axes: Axes, data: xr.Dataset) -> None:
@@ -168,29 +169,25 @@ def _curves(axes: Axes, data: xr.Dataset, target: str) -> None:
     axes.set_title(panels.TARGET_FORMULAS[target])
 
 
-def _legend(axes: Axes, data: xr.Dataset) -> None:
-    """Legends of scatters and curves in a cell of their own."""
-    axes.axis("off")
+def _direction_legend(axes: Axes) -> None:
+    """Name the directions in a panel with room above its curve."""
     names = ("$w^*_1$ (g, h: $v^*$)", r"$w^*_2$ (g, h: $v_\perp$)", "$w^*_3$")
-    directions = [
+    handles = [
         Line2D([], [], color=colour, marker=marker, label=name)
         for colour, marker, name in zip(DIRECTION_COLOURS, DIRECTION_MARKERS, names, strict=True)
     ]
-    random = Line2D([], [], **RANDOM, label=f"random $1/d$, $d={int(data['dimension'])}$")
-    neglected = {**style.THEORY, **NEGLECTED}
-    neurons = [
+    axes.legend(handles=handles, loc="upper left", borderpad=0, labelspacing=0.3)
+
+
+def _legend(axes: Axes, data: xr.Dataset) -> None:
+    """Legend of scatters and reference lines in a cell of its own."""
+    axes.axis("off")
+    dimension = int(data["dimension"])
+    handles = [
         *panels.plane_handles(theory="theory", sign=True),
-        Line2D([], [], label=r"theory without $\hat f$", **neglected),
-        Line2D([], [], color=style.BLUE, linewidth=1, label=r"random level $2/\sqrt{d}$"),
+        Line2D([], [], label=r"theory without $\hat f$", **{**style.THEORY, **NEGLECTED}),
+        Line2D([], [], color=style.BLUE, linewidth=1, label=r"c–f: random $2/\sqrt{d}$"),
+        Line2D([], [], **RANDOM, label="g–m: random $1/d$"),
+        Line2D([], [], linestyle="", label=f"c–m: $d={dimension}$"),
     ]
-    common = {"borderpad": 0, "borderaxespad": 0, "labelspacing": 0.2, "alignment": "left"}
-    for handles, title, corner, height in (
-        (neurons, "c–f, neurons of one seed", "upper left", 1.12),
-        ([*directions, random], "g–m, rows of $W$", "lower left", -0.28),
-    ):
-        legend = axes.legend(
-            handles=handles, title=title, loc=corner, bbox_to_anchor=(0, height), **common
-        )
-        legend.get_title().set_fontsize(7)
-        legend.set_in_layout(False)
-        axes.add_artist(legend)
+    axes.legend(handles=handles, loc="center left", borderpad=0, labelspacing=0.5)

@@ -151,7 +151,7 @@ def test_one_step_labels_batches_and_takes_theory_from_the_settings():
     assert found["concentration"].sel(where).values == pytest.approx([1, 1])
     assert float(found["plane_cos2_theory"].sel(where)) == pytest.approx(0.4)
     quadratic = found["plane_cos2_theory"].sel(target="he2_pair", batch="d^2", dimension=64)
-    assert float(quadratic) == pytest.approx(float(theory.alignment_leap2(64, 4096, 2)))
+    assert float(quadratic) == pytest.approx(float(theory.alignment_leap2(64, 4096, 2, True)))
     claim = measure(MEASURES["gs_fig1_plus_linear_cos2"], {"one_step": found})
     assert claim.value == pytest.approx(0.36) and claim.seeds == 2
 

@@ -74,6 +74,19 @@ def test_gs_supp_leap_scaling_l2_theory_mean():
     assert value == pytest.approx(np.mean(x / (x + pi / 2)), abs=2e-3)
 
 
+def test_in_plane_noise_agrees_with_the_refined_formula_and_sets_the_floor():
+    n = np.array([256, 4096, 10**6])
+    one = theory.alignment_leap2(128, n, 1, in_plane_noise=True)
+    np.testing.assert_allclose(one, theory.alignment_refined(2, 128, n), rtol=1e-12)
+    # E[f*^2 z_k^2] of (He2(z1) + He2(z2))/2 by sampling, then the floor 2 * 3 / (d + 4).
+    z = np.random.default_rng(0).standard_normal((2, 10**6))
+    f = (z[0] ** 2 + z[1] ** 2 - 2) / 2
+    moment = np.mean(f**2 * z[0] ** 2)
+    assert moment == pytest.approx(3, rel=0.03)
+    floor = float(theory.alignment_leap2(256, 1, 2, in_plane_noise=True))
+    assert floor == pytest.approx(2 * 3 / (256 + 4), rel=0.01)
+
+
 def test_alignment_leap2_two_directions():
     """(He2 +- He2)/2: x/(x + pi d^2/n) over chi^2_2, inside the measured bands of figure 1."""
     d = 256

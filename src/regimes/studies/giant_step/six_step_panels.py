@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from regimes.plot import style
@@ -37,20 +38,44 @@ def six_steps(data: xr.Dataset, target: str, line: str) -> Figure:
     slope = float(data["linear_slope"])
     level = 2 / np.sqrt(float(data["dimension"]))
     steps = [int(t) for t in data["step"].values if t > 0]
+    clouds = {t: by_sign(cosines.sel(step=t), signs, step_colour(t), f"$T={t}$") for t in steps}
 
-    figure = plt.figure(figsize=(style.PAGE, 3.6))
+    figure = plt.figure(figsize=(style.PAGE, 3.75))
     grid = figure.add_gridspec(2, 5, width_ratios=[1.05, 1.05, 1, 1, 1])
     main = figure.add_subplot(grid[:, :2])
-    clouds = {t: by_sign(cosines.sel(step=t), signs, step_colour(t), f"$T={t}$") for t in steps}
     teacher_plane(main, sum(clouds.values(), []), slopes=[slope], random_level=level)
     main.set_title(f"target {TARGET_FORMULAS[target]}")
     style.panel_label(main, "a")
-    for index, step in enumerate(steps[:6]):
+    limit = _zoom(cosines)
+    for index, step in enumerate(steps):
         axes = figure.add_subplot(grid[index // 3, 2 + index % 3])
         teacher_plane(axes, clouds[step], slopes=[slope], random_level=level, labels=False)
+        _zoomed(axes, limit, left=index % 3 == 0, bottom=index >= 3)
         axes.set_title(f"$T={step}$", pad=2)
-        if index == 0:
-            style.panel_label(axes, "b")
+        style.panel_label(axes, "bcdefg"[index])
+    _legend(figure, main, level, line)
+    return figure
+
+
+def _zoom(cosines: xr.DataArray) -> float:
+    """Half-width of the panels of single steps: what holds all points, in tenths, at most 1.1."""
+    largest = float(np.nanmax(np.abs(cosines)))
+    return float(min(np.ceil(10 * largest + 0.3) / 10, 1.1))
+
+
+def _zoomed(axes: Axes, limit: float, left: bool, bottom: bool) -> None:
+    """Cut a teacher plane to [-limit, limit]; tick labels on the outer panels only."""
+    ticks = [-0.5, 0, 0.5] if limit >= 0.5 else [-0.2, 0, 0.2]
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=ticks, yticks=ticks)
+    axes.tick_params(labelleft=left, labelbottom=bottom)
+    if left:
+        axes.set_ylabel(r"$\cos(g, w^*_2)$", labelpad=-2)
+    if bottom:
+        axes.set_xlabel(r"$\cos(g, w^*_1)$")
+
+
+def _legend(figure: Figure, main: Axes, level: float, line: str) -> None:
+    """Steps first, then signs, line and random level, below the panels."""
     handles, labels = main.get_legend_handles_labels()
     extra = plane_handles(level, line, sign=True)
     figure.legend(
@@ -61,4 +86,3 @@ def six_steps(data: xr.Dataset, target: str, line: str) -> Figure:
         columnspacing=1.2,
         handletextpad=0.4,
     )
-    return figure

@@ -122,7 +122,12 @@ def alignment_refined(
     return in_plane / (in_plane + (d - 1) * noise) @ weights
 
 
-def alignment_leap2(dimension: ArrayLike, batch_size: ArrayLike, directions: int = 1) -> np.ndarray:
+def alignment_leap2(
+    dimension: ArrayLike,
+    batch_size: ArrayLike,
+    directions: int = 1,
+    in_plane_noise: bool = False,
+) -> np.ndarray:
     """Mean squared cosine of the first gradient for a quadratic target, ReLU (2.5c).
 
     f* = sum_k +-He2(z_k) / sqrt(2r), of unit variance with r = ``directions``. With
@@ -135,6 +140,9 @@ def alignment_leap2(dimension: ArrayLike, batch_size: ArrayLike, directions: int
         d and n, broadcast against each other.
     directions : int
         r; 1 is He2 / sqrt(2), 2 is (He2 +- He2) / 2.
+    in_plane_noise : bool
+        Count the larger noise inside V* as (2.1') does: E[f*^2 z_k^2] = (4 + r)/r for each of the
+        r directions instead of 1. It sets the floor below the leap threshold.
 
     Returns
     -------
@@ -144,6 +152,10 @@ def alignment_leap2(dimension: ArrayLike, batch_size: ArrayLike, directions: int
     n = np.asarray(batch_size, dtype=float)[..., None]
     x, weights = chi_square_rule(directions)
     signal = hermite_coefficients("relu", 2)[2] ** 2 * (2 / directions) * x / d
+    if in_plane_noise:
+        noise = derivative_second_moment("relu") / n
+        in_plane = signal + (4 + directions) * noise
+        return in_plane / (in_plane + (d - directions) * noise) @ weights
     return signal / (signal + derivative_second_moment("relu") * d / n) @ weights
 
 

@@ -64,7 +64,10 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
                 statistics["concentration"],
                 "concentration R = |mean exp(2 i theta)| of in-plane angles",
             ),
-            "plane_cos2_theory": (scatter["theory"], "squared cosine by theory (2.1), (2.5c)"),
+            "plane_cos2_theory": (
+                scatter["theory"],
+                "squared cosine by theory (2.1), (2.5c) with in-plane noise",
+            ),
             "gradient_cosine": (
                 scatter["cosine"],
                 "cosines of first gradients with the teachers, seed 0, independent neurons",
@@ -74,7 +77,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
 
 
 def _theory(data: xr.Dataset) -> list[float]:
-    """Mean squared cosine of each run: (2.1) with a linear part, else (2.5c)."""
+    """Mean squared cosine of each run: (2.1) with a linear part, else refined (2.5c)."""
     values = []
     for target, d, n in zip(
         data["target"].values, data["dimension"].values, data["batch_size"].values, strict=True
@@ -82,5 +85,5 @@ def _theory(data: xr.Dataset) -> list[float]:
         if theory.leap_index(str(target)) == 1:
             values.append(float(theory.alignment_leap1(str(target), n / d)))
         else:
-            values.append(float(theory.alignment_leap2(d, n, directions=2)))
+            values.append(float(theory.alignment_leap2(d, n, 2, in_plane_noise=True)))
     return values

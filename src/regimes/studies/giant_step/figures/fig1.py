@@ -40,7 +40,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     legend = {"borderpad": 0, "labelspacing": 0.3, "handlelength": 1.4}
     axes["b"].legend(handles=_target_handles(), loc="upper left", **legend)
     handles = [*_dimension_handles(data), *axes["c"].get_legend_handles_labels()[0]]
-    axes["c"].legend(handles=handles, loc="center right", bbox_to_anchor=(1, 0.6), **legend)
+    axes["c"].legend(handles=handles, loc="upper left", **legend)
     shown = data.isel(dimension=-1)
     for letter, (target, batch) in zip("defg", SCATTERS, strict=True):
         _scatter(axes[letter], shown, target, batch)
@@ -79,10 +79,11 @@ def _statistic(axes: Axes, data: xr.Dataset, name: str) -> None:
             values, offset = data[name].sel(where), 0.2 * (i + (j + 1) / (len(dimensions) + 1) - 1)
             largest = dimension == dimensions[-1]
             x = np.arange(len(batches)) + 1.6 * offset
+            mean, half = panels.centre(values), panels.interval(values)
             axes.errorbar(
                 x,
-                panels.centre(values),
-                panels.interval(values),
+                mean,
+                [np.minimum(half, mean), np.minimum(half, 1 - mean)],  # both lie in [0, 1]
                 linestyle="",
                 marker="o",
                 capsize=1.5,
@@ -91,7 +92,13 @@ def _statistic(axes: Axes, data: xr.Dataset, name: str) -> None:
             )
             if theory is not None:
                 axes.hlines(theory.sel(where), x - 0.1, x + 0.1, color="black", linewidth=1.1)
-    axes.set(ylim=(-0.04, 1.06), xlim=(-0.5, len(batches) - 0.5), xlabel="batch size $n$")
+    # room for a legend of three lines above the data
+    axes.set(
+        ylim=(-0.04, 1.7),
+        yticks=[0, 0.5, 1],
+        xlim=(-0.5, len(batches) - 0.5),
+        xlabel="batch size $n$",
+    )
     axes.set_xticks(range(len(batches)), [f"${batch}$" for batch in batches])
 
 

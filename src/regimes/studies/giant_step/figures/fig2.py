@@ -41,7 +41,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     data = analyses["several_steps"]
     figure, axes = plt.subplot_mosaic(
         [list(row) for row in LAYOUT],
-        figsize=(style.PAGE, 6.7),
+        figsize=(style.PAGE, 6.5),
         height_ratios=[1, 1.25, 0.95, 0.95],
     )
     _legend(axes.pop("n"), data)
@@ -165,7 +165,9 @@ def _curves(axes: Axes, data: xr.Dataset, target: str) -> None:
             linewidth=0,
         )
     axes.axhline(1 / float(data["dimension"]), **RANDOM, zorder=0)
-    axes.set(yscale="log", ylim=(low, 1.5), xlim=(-0.3, 6.3), xticks=range(7), xlabel="steps $T$")
+    axes.set(
+        yscale="log", ylim=(low, 1.5), xlim=(-0.3, 6.3), xticks=range(0, 7, 2), xlabel="steps $T$"
+    )
     axes.set_title(panels.TARGET_FORMULAS[target])
 
 

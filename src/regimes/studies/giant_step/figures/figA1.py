@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from regimes.plot import style
 from regimes.studies.giant_step.panels import (
@@ -15,11 +18,22 @@ from regimes.studies.giant_step.panels import (
     centre,
     deviation,
     on_circle,
+    plane_handles,
     step_colour,
     teacher_plane,
 )
 
-HEADROOM = 1.35  # errors above this multiple of the variance are cut off
+HEADROOM = 1.3  # errors above this multiple of the variance are cut off
+PLATEAU_FROM = 1.5  # batch exponent from which the plateau of frozen features is drawn
+# Second step of the staircase target, by model of (2.3): line properties and legend text.
+SECOND_STEP = {
+    "output": ({}, "theory"),
+    "labels": ({"linestyle": ":"}, r"theory without $\hat f$"),
+    "published": (
+        {"linestyle": "-.", "color": "0.6", "linewidth": 0.9},
+        r"published: $\hat f=0$, $n/d\to\infty$",
+    ),
+}
 
 
 def _label(step: int) -> str:
@@ -81,19 +95,22 @@ def _errors(axes: Axes, data: xr.Dataset) -> None:
     variance = float(data["variance"])
     axes.axhline(float(data["linear_floor"]), color=style.FLOOR, linestyle="--",
                  label="linear floor")  # fmt: skip
+    # The plateau is a statement about large batches: draw it there only.
     axes.plot(
-        x.values[-1] + 0.06,
-        float(data["frozen_plateau"]),
-        marker="_",
-        color="black",
-        markersize=9,
-        linestyle="",
-        clip_on=False,
-        label="plateau of frozen features, theory",
+        [PLATEAU_FROM, x.values[-1]],
+        [float(data["frozen_plateau"])] * 2,
+        **{**style.THEORY, "zorder": 5},
+        label="frozen features at large $n$, theory",
     )
     axes.axhline(variance, color="0.75", linewidth=0.8, zorder=0)
     axes.text(
-        x.values[-1], variance, r"Var $f^*$", fontsize=6.5, color="0.45", va="bottom", ha="right"
+        x.values[-1],
+        variance,
+        r"$\mathrm{Var}\,f^*$",
+        fontsize=6.5,
+        color="0.45",
+        va="bottom",
+        ha="right",
     )
     axes.set(
         xlabel=r"batch exponent $\log n/\log d$",
@@ -108,20 +125,38 @@ def _slopes(data: xr.Dataset, target: str, step: int) -> dict[float, dict]:
     if step == 1 or target != "minus":
         return {1.0: {}}
     lines = {}
-    for model, look in (("output", "--"), ("labels", ":")):
+    for model, (look, _) in SECOND_STEP.items():
         slope = float(data["second_step_slope"].sel(model=model))
-        for value in (slope, 1 / slope):
-            lines[value] = {"linestyle": look, "linewidth": 1.0}
+        lines |= {value: look for value in (slope, 1 / slope)}
     return lines
 
 
 def _scatter(axes: Axes, data: xr.Dataset, target: str, step: int) -> None:
     cosines = on_circle(data["gradient_cosine"].sel(target=target, step=step))
     clouds = by_sign(cosines, data["readout_sign"].sel(target=target), step_colour(step), "")
+    clouds = [replace(cloud, size=16.0) for cloud in clouds]
     teacher_plane(axes, clouds, slopes=_slopes(data, target, step), labels=False)
-    axes.set_title(f"$T={step}$", pad=2)
-    axes.set_xlabel(r"$\cos(g,w^*_1)$, in plane", fontsize=7)
-    axes.set_ylabel(r"$\cos(g,w^*_2)$" if step == 1 else "", fontsize=7, labelpad=-2)
+    kind = {"minus": "staircase"}.get(target, "no staircase")
+    axes.set_title(f"{kind}, $T={step}$", pad=3)
+    axes.set_xlabel(r"$\cos(g^\perp, w^*_1)$")
+    if step == 1:
+        axes.set_ylabel(r"$\cos(g^\perp, w^*_2)$", labelpad=-1)
+    else:
+        axes.set_yticklabels([])
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """One legend below: curves by step, floors, lines and markers of the scatters."""
+    curves = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    steps = {text: handle for text, handle in curves.items() if text.startswith("$T=")}
+    others = {text: handle for text, handle in curves.items() if text not in steps}
+    lines = {
+        f"c–f: {text}": Line2D([], [], **{**style.THEORY, **look})
+        for look, text in SECOND_STEP.values()
+    }
+    signs = {f"c–f: {handle.get_label()}": handle for handle in plane_handles(sign=True)}
+    entries = {**steps, **others, **lines, **signs}
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=5, columnspacing=1.3)
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
@@ -137,16 +172,6 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         for row, step in enumerate((1, 2)):
             below = figure.add_subplot(grid[1, 2 * column + row])
             _scatter(below, plane, target, step)
-            if row == 0:
-                style.panel_label(below, "cd"[column])
-    handles, labels = axes.get_legend_handles_labels()
-    solid = plt.Line2D([], [], **style.THEORY)
-    dotted = plt.Line2D([], [], **{**style.THEORY, "linestyle": ":"})
-    figure.legend(
-        [*handles, solid, dotted],
-        [*labels, "theory of the step", "network output neglected"],
-        loc="outside lower center",
-        ncols=4,
-        columnspacing=1.4,
-    )
+            style.panel_label(below, "cdef"[2 * column + row])
+    _legend(figure, axes)
     return figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase
+
 import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -36,25 +38,29 @@ def _errors(axes: Axes, data: xr.Dataset) -> None:
     for labels, (colour, marker, text) in CURVES.items():
         _curve(axes, data["error"].sel(labels=labels), colour, marker, text)
     _curve(
-        axes, data["error_leak"], style.GREEN, "s", "removed, test statistics leaked",
+        axes, data["error_leak"], style.GREEN, "s", "linear part removed, leaky test set",
         linestyle=":", markerfacecolor="white",
     )  # fmt: skip
+    # Removing the linear part helps frozen features too: only the gap below them is the step's.
+    frozen = data["error_frozen"]
+    _curve(axes, frozen.sel(labels="raw"), style.BASELINE, "^", "frozen features, raw labels")
     _curve(
-        axes, data["error_frozen"].sel(labels="raw"), style.BASELINE, "^", "frozen features, raw"
-    )
+        axes, frozen.sel(labels="removed"), style.BASELINE, "^",
+        "frozen features, linear part removed", linestyle=":", markerfacecolor="white",
+    )  # fmt: skip
     axes.axhline(
         float(data["linear_floor"]), color=style.FLOOR, linestyle="--", label="linear floor"
     )
-    axes.set(xlabel=r"batch exponent $\log n/\log d$", ylabel="test error")
+    axes.set(ylabel="test error")
     axes.set_ylim(bottom=0)
 
 
-def _inset(axes: Axes, data: xr.Dataset) -> None:
+def _spread(axes: Axes, data: xr.Dataset) -> None:
+    """Concentration of the in-plane angles: 1 where all gradients lie on one line."""
     for labels, (colour, marker, _) in CURVES.items():
         _curve(axes, data["concentration"].sel(labels=labels), colour, marker, "", markersize=3)
-    axes.set(ylim=(-0.05, 1.1), yticks=[0, 0.5, 1], xlabel=r"$\log n/\log d$")
-    axes.set_title(r"concentration $R=|\langle e^{2i\theta}\rangle|$", fontsize=7, pad=2)
-    axes.tick_params(labelsize=6)
+    axes.set(ylim=(-0.05, 1.1), yticks=[0, 0.5, 1], xlabel=r"batch exponent $\log n/\log d$")
+    axes.set_xticks(data["batch_exponent"].values)
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
@@ -74,14 +80,13 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         part = data.sel(dimension=d).dropna("batch_exponent", how="all")
         _errors(grid[0, column], part)
         grid[0, column].set_title(f"$d={int(d)}$, $p=2d$")
-        grid[0, column].set_xlabel("")
-        _inset(grid[1, column], part)
-        style.panel_label(grid[0, column], "ac"[column % 2])
-        style.panel_label(grid[1, column], "bd"[column % 2])
-        grid[1, column].set_xlabel(r"batch exponent $\log n/\log d$")
+        _spread(grid[1, column], part)
         if column:
             grid[0, column].set_ylabel("")
-    grid[1, 0].set_ylabel("$R$")
+    for axes, letter in zip(grid.flat, ascii_lowercase, strict=False):
+        style.panel_label(axes, letter)
+    grid[1, 0].set_ylabel(r"$R=|\langle e^{2i\theta}\rangle|$")
+    figure.align_ylabels(grid[:, 0])
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

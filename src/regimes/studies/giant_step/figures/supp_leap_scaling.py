@@ -13,10 +13,10 @@ from regimes.studies.giant_step.panels import centre, interval
 PANELS = [  # target, activation, title
     ("he1", "relu", r"leap 1, $z_1$"),
     ("he2", "relu", r"leap 2, $\mathrm{He}_2(z_1)/\sqrt{2}$"),
-    ("he3", "relu", r"leap 3, $\mathrm{He}_3(z_1)/\sqrt{6}$"),
-    ("he3", "cubic", "leap 3, cubic activation"),
+    ("he3", "relu", r"leap 3, ReLU"),
+    ("he3", "cubic", r"leap 3, cubic $\sigma$"),
 ]
-COLOURS = [style.SKY, style.BLUE, style.PURPLE]
+COLOURS = [style.SKY, style.BLUE, style.PURPLE, style.GREEN]  # by dimension
 
 
 def _panel(axes: Axes, data: xr.Dataset) -> None:
@@ -44,7 +44,7 @@ def _panel(axes: Axes, data: xr.Dataset) -> None:
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     """Four panels with one colour per dimension and dashed theory."""
     data = analyses["leap_scaling"]
-    figure, row = plt.subplots(1, 4, figsize=(style.PAGE, 2.5), sharey=True)
+    figure, row = plt.subplots(1, 4, figsize=(style.PAGE, 2.6), sharey=True)
     for index, (axes, (target, activation, title)) in enumerate(zip(row, PANELS, strict=True)):
         _panel(axes, data.sel(target=target, activation=activation))
         leap = int(data["leap"].sel(target=target))
@@ -52,13 +52,17 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         axes.set(title=title, xlabel=r"$\log n/\log d$", xlim=(0.3, 3.2), ylim=(0, 1.03))
         style.panel_label(axes, "abcd"[index])
     row[0].set_ylabel(r"squared cosine $\cos^2(g, w^*)$")
-    handles, labels = row[1].get_legend_handles_labels()
+    entries = {}  # a dimension may be missing in some of the panels
+    for axes in row:
+        entries |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    labels = sorted(entries, key=lambda text: int(text.strip("$d=")))
+    handles = [entries[text] for text in labels]
     theory = plt.Line2D([], [], **style.THEORY)
     threshold = plt.Line2D([], [], color="0.8", linewidth=0.8)
     figure.legend(
         [*handles, theory, threshold],
         [*labels, "theory", r"leap threshold $n=d^\ell$"],
         loc="outside lower center",
-        ncols=5,
+        ncols=6,
     )
     return figure

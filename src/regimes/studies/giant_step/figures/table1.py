@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pandas as pd
 import xarray as xr
@@ -60,7 +61,7 @@ def _generalization(
     """Errors at the largest width, batch and ridge strength, and where that is."""
     data = analyses["generalization"][name].sel(target=target).isel(ridge=-1)
     errors = _last(_last(data, "width"), "batch_factor")
-    return errors, f"n = {float(errors['batch_factor']):g}d"
+    return errors, f"n = {float(errors['batch_factor']):g}d, λ = {float(errors['ridge']):g}"
 
 
 def _one_linear_step(analyses: dict[str, xr.Dataset], constants: xr.Dataset) -> list[list]:
@@ -159,7 +160,7 @@ def rows(analyses: dict[str, xr.Dataset]) -> pd.DataFrame:
 
 
 HEADER = ["regime", "subspace", "target", "floor", "measured", "value", "theory"]
-WIDTHS = [0.17, 0.135, 0.18, 0.06, 0.27, 0.12, 0.065]
+WIDTHS = [0.16, 0.135, 0.18, 0.06, 0.265, 0.135, 0.065]
 
 
 # How the plain text of the CSV file is set in the drawn table.
@@ -175,7 +176,6 @@ SET = {
     "n ~ d², leap 2": r"$n\sim d^2$, leap 2",
     "n ~ d": r"$n\sim d$",
     "n = d²": "$n=d^2$",
-    "n = d^3": "$n=d^3$",
     "span Cℓ": r"span of $C_\ell$",
     "span C1: one direction": "span of $C_1$, a line",
     "span C2: several directions": "span of $C_2$",
@@ -187,13 +187,19 @@ SET = {
 def _set(text: str) -> str:
     for plain, mathematical in SET.items():
         text = text.replace(plain, mathematical)
-    return text
+    return re.sub(r"n = d\^([\d.]+)", r"$n=d^{\1}$", text)
 
 
 def _number(value: float) -> str:
     if math.isnan(value):
         return ""
     return f"{value + 0:.3f}" if abs(value) > 5e-4 else "0"
+
+
+def _measured(value: float, half: float) -> str:
+    """Mean and half-width of its interval, with a digit more where the interval needs it."""
+    digits = 3 if half >= 5e-4 else 4
+    return f"{value:.{digits}f} ± {half:.{digits}f}"
 
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:
@@ -209,7 +215,7 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
                 TARGET_FORMULAS.get(row["target"], row["target"]),
                 _number(row["floor"]),
                 _set(row["quantity"]),
-                f"{row['measured']:.3f} ± {row['interval']:.3f}",
+                _measured(row["measured"], row["interval"]),
                 _number(row["theory"]),
             ]
         )

@@ -81,9 +81,13 @@ def footer(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Save without dates or versions, so that equal inputs give equal files."""
+    """Save without dates or versions, so that equal inputs give equal files.
+
+    The first call fixes the layout: later formats show the same, and it is costly.
+    """
     kept = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
     figure.savefig(path, metadata=kept)
+    figure.set_layout_engine("none")
 
 
 def panel_label(axes: mpl.axes.Axes, letter: str) -> None:

@@ -31,7 +31,7 @@ def first_gradient(target, d, n, p, rng, activation="relu"):
 
 
 def test_alignment_leap1_values():
-    """(2.1) where the spec states it: 1/3, 0.40, and the lengths of figures A.3 and A.4."""
+    """(2.1) at values worked out by hand: 1/3, 0.40, and the lengths of figures A.3 and A.4."""
     assert theory.alignment_leap1("he1", 1) == pytest.approx(1 / 3)
     assert theory.alignment_leap1("plus", 4) == pytest.approx(0.4)
     assert sqrt(theory.alignment_leap1("example1", 1)) == pytest.approx(0.546, abs=5e-4)

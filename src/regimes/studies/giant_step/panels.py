@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
-from scipy import stats
+from scipy.special import stdtrit
 
 from regimes.plot import style
 
@@ -182,7 +182,7 @@ def deviation(values: xr.DataArray, dim: str = "seed") -> xr.DataArray:
 def interval(values: xr.DataArray, dim: str = "seed") -> xr.DataArray:
     """Half-width of the 95 % interval of the mean over seeds (t); 0 with one seed only."""
     count = values.notnull().sum(dim)
-    factor = stats.t.ppf(0.975, np.maximum(count - 1, 1)) / np.sqrt(np.maximum(count, 1))
+    factor = stdtrit(np.maximum(count - 1, 1), 0.975) / np.sqrt(np.maximum(count, 1))
     return deviation(values, dim) * factor
 
 

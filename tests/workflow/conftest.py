@@ -107,21 +107,29 @@ def fresh(tmp_path: Path) -> Checkout:
     return Checkout(root)
 
 
-@pytest.fixture(scope="session")
-def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose toy figures are built, shared by all tests and workers."""
-    shared = tmp_path_factory.getbasetemp()
+def build_once(
+    factory: pytest.TempPathFactory, name: str, target: str, prepare: Callable[[Path], None]
+) -> Path:
+    """Folder of a checkout with a target built, shared by all tests and workers of this call."""
+    shared = factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent
-    root = shared / "built"
-    with FileLock(str(shared / "built.lock")):
-        if not (root / "done").exists():
+    root = shared / name
+    with FileLock(str(shared / f"{name}.lock")):
+        if not (shared / f"{name}.done").exists():
+            shutil.rmtree(root, ignore_errors=True)
             root.mkdir()
             copy_code(root)
-            add_toy(root)
-            Checkout(root).run("figures/all")
-            (root / "done").touch()
+            prepare(root)
+            Checkout(root).run(target)
+            (shared / f"{name}.done").touch()
     return root
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose toy figures are built."""
+    return build_once(tmp_path_factory, "built", "figures/all", add_toy)
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 
+import psutil
 import pytest
 import xarray as xr
 
@@ -26,11 +26,13 @@ def wait_for(condition, seconds=60.0):
 
 
 def jobs_of(root):
-    """Process ids of running jobs of a checkout."""
-    found = subprocess.run(
-        ["pgrep", "-f", f"regimes --root {root} train"], capture_output=True, text=True
-    )
-    return [int(pid) for pid in found.stdout.split()]
+    """Process ids of running training jobs of a checkout."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if "train" in command and str(root) in command:
+            found.append(process.pid)
+    return found
 
 
 def slow_down(checkout):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from filelock import FileLock
 from PIL import Image
 
 from regimes import paths
 from regimes.config import Config
-from tests.workflow.conftest import REPOSITORY, Checkout, copy_code
+from tests.workflow.conftest import REPOSITORY, Checkout, build_once
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.xdist_group("giant_step")]
 
@@ -23,18 +20,8 @@ STUDY = Config(REPOSITORY).studies["giant_step"]
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory) -> Checkout:
     """A checkout with the study's smoke figures."""
-    shared = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent
-    root = shared / "giant_step"
-    with FileLock(str(shared / "giant_step.lock")):
-        if not (root / "done").exists():
-            shutil.rmtree(root, ignore_errors=True)
-            root.mkdir()
-            copy_code(root)
-            output = Checkout(root).run("figures/smoke/giant_step/all")
-            (root / "done").write_text(output)
-    return Checkout(root)
+    target = "figures/smoke/giant_step/all"
+    return Checkout(build_once(tmp_path_factory, "giant_step", target, lambda root: None))
 
 
 @pytest.mark.parametrize("figure", STUDY.figures)
@@ -71,16 +58,3 @@ def test_page_shows_every_figure(smoke):
 
 def test_all_is_current_afterwards(smoke):
     assert smoke.changed(lambda: smoke.run("figures/smoke/giant_step/all")) == set()
-
-
-def test_every_measure_runs_on_smoke_results(smoke, monkeypatch):
-    """Claims are judged only at larger scales, but their code must not be dead at this one."""
-    from regimes import store
-    from regimes.studies.giant_step.claims import MEASURES
-
-    analyses = {
-        path.stem: store.read_netcdf(path)
-        for path in (smoke.root / "results/smoke/giant_step").glob("*.nc")
-    }
-    for measure in MEASURES.values():
-        assert set(measure.analyses) <= set(analyses)

@@ -245,7 +245,10 @@ def load_yaml(path: Path) -> tuple[Any, dict[tuple, int]]:
 def explain(error: ValidationError, model: type[BaseModel]) -> tuple[tuple, str]:
     """Turn the first error of a pydantic validation into (key path, message)."""
     # A misspelt key also leaves the right one missing: name the misspelling.
-    first = min(error.errors(), key=lambda e: e["type"] == "missing")
+    errors = error.errors()
+    # Where a scale is a mapping, that it could have been a name is no help.
+    errors = [e for e in errors if not _is_other_branch(e)] or errors
+    first = min(errors, key=lambda e: e["type"] == "missing")
     # pydantic adds union member names to the location; keep the keys of the file.
     location = tuple(p for p in first["loc"] if p not in ("ScaleConfig", "[key]", "function-after"))
     location = tuple(p for p in location if not str(p).startswith(("literal[", "tuple[")))
@@ -258,10 +261,16 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[tuple, str]
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", first["ctx"]["expected"])
         return location, f"got {value!r}; {nearest(value, names)}"
-    message = first["msg"].removeprefix("Value error, ")
+    if kind == "string_pattern_mismatch":
+        return location, f"got {value!r}: only a-z, 0-9 and _ are allowed"
+    message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
     if kind == "value_error" and isinstance(value, dict):
         return location, message
     return location, f"got {value!r}: {message[0].lower()}{message[1:]}"
+
+
+def _is_other_branch(error: dict[str, Any]) -> bool:
+    return error["type"] == "literal_error" and isinstance(error.get("input"), dict)
 
 
 def _fields_at(model: type[BaseModel], location: tuple) -> list[str]:

@@ -57,6 +57,13 @@ def refused(checkout, *targets):
         ),
         ("split: batch_size", "split: batchsize", ["split", "did you mean 'batch_size'"]),
         ("title: Decays", "titel: Decays", ["did you mean 'title'"]),
+        (
+            "laptop: {grids: [{rate",
+            "laptop: {grid: [{rate",
+            ["scales.laptop.grid ", "did you mean 'grids'"],
+        ),
+        ("laptop: {grids: [{rate", "labtop: {grids: [{rate", ["did you mean 'laptop'"]),
+        ("  decays:\n", "  De-cays:\n", ["De-cays", "a-z, 0-9"]),
         ("expected: [0.1, 0.2]", "expected: [0.3, 0.2]", ["expected", "low <= high"]),
         ("study: toy\n", "study: toy\nstudy: toy\n", ["study", "twice"]),
         ("title: Toy\n", "title: [Toy\n", ["not valid YAML"]),

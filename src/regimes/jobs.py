@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +153,10 @@ def read_experiment(config: Config, scale: str, study: str, experiment: str) -> 
         )
         for name, batch in plan.batches(config, study, experiment, scale).items()
     ]
-    return store.join_runs(parts)
+    joined = store.join_runs(parts)
+    # Batches that name different table entries differ in their fingerprints.
+    codes = sorted({part.attrs["code_fingerprint"] for part in parts})
+    return joined.assign_attrs(training_fingerprints=codes)
 
 
 def analyse(config: Config, scale: str, study: str, analysis: str, code: str = "") -> None:
@@ -172,17 +175,24 @@ def analyse(config: Config, scale: str, study: str, analysis: str, code: str = "
         "scale": scale,
         "code_fingerprint": fingerprint,
         "training_fingerprints": sorted(
-            {
-                e.attrs["code_fingerprint"]
-                for e in experiments.values()
-                if "code_fingerprint" in e.attrs
-            }
+            {code for e in experiments.values() for code in e.attrs["training_fingerprints"]}
         ),
         "format": plan.FORMAT,
         "package_versions": provenance.package_versions(),
         "seeds": [min(seeds), max(seeds)] if seeds else [0, 0],
     }
     store.write_netcdf(paths.analysis(scale, study, analysis), result, attributes)
+
+
+def read_analyses(scale: str, study: str, names: Iterable[str]) -> dict[str, xr.Dataset]:
+    """Results of analyses by name.
+
+    Raises
+    ------
+    FileNotFoundError, regimes.store.BadFile
+        If a file is missing or damaged.
+    """
+    return {name: store.read_netcdf(paths.analysis(scale, study, name)) for name in names}
 
 
 def judge(config: Config, scale: str, study: str, code: str = "") -> None:
@@ -192,14 +202,11 @@ def judge(config: Config, scale: str, study: str, code: str = "") -> None:
     check_unchanged("code", code, plan.claims_fingerprint(study))
     entry = config.studies[study]
     measures = importlib.import_module(f"regimes.studies.{study}.claims").MEASURES
-    listed = {claim.id for claim in entry.claims}
     for i, claim in enumerate(entry.claims):
         if claim.id not in measures:
             raise config.error(study, ("claims", i, "id"), f"got '{claim.id}': no measure")
-    needed = {name for c in listed for name in measures[c].analyses}
-    analyses = {
-        name: store.read_netcdf(paths.analysis(scale, study, name)) for name in sorted(needed)
-    }
+    needed = {name for claim in entry.claims for name in measures[claim.id].analyses}
+    analyses = read_analyses(scale, study, sorted(needed))
     frame = claims.table(entry, measures, analyses, scale)
     store.write_text(paths.study_claims(scale, study), claims.to_csv(frame))
 
@@ -211,9 +218,7 @@ def draw(config: Config, scale: str, study: str, figure: str, code: str = "") ->
     fingerprint = plan.figure_fingerprint(study, figure)
     check_unchanged("code", code, fingerprint)
     entry = config.studies[study].figures[figure]
-    analyses = {
-        name: store.read_netcdf(paths.analysis(scale, study, name)) for name in entry.analyses
-    }
+    analyses = read_analyses(scale, study, entry.analyses)
     module = importlib.import_module(f"regimes.studies.{study}.figures.{figure}")
     ranges = [json.loads(a.attrs["seeds"]) for a in analyses.values()]
     ranges = [r for r in ranges if r[1]]
@@ -268,7 +273,7 @@ def write_manifest(
                 figures[file] = store.file_digest(file)
             for analysis in entry.analyses:
                 file = paths.analysis(scale, study, analysis)
-                inputs[file] = store.file_digest(file) if Path(file).exists() else None
+                inputs[file] = store.file_digest(file)
         file = paths.study_claims(scale, study)
         inputs[file] = store.file_digest(file)
     store.write_json(

@@ -8,7 +8,7 @@ are v* = (w*_1 + w*_2)/sqrt2 (``u``) and v_perp = (w*_1 - w*_2)/sqrt2 (``s``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import xarray as xr
@@ -123,6 +123,19 @@ def cluster_spread(values: xr.DataArray, readout: xr.DataArray) -> xr.DataArray:
 def on_axis(pair: Iterable[float]) -> xr.DataArray:
     """Pair (u, s) as an array over ``axis``."""
     return xr.DataArray([float(v) for v in pair], dims="axis", coords={"axis": ["u", "s"]})
+
+
+def per_target(names: Iterable[str], function: Callable[[str], float]) -> xr.DataArray:
+    """Value of a function of the target's name for each target, over ``target``."""
+    names = [str(name) for name in names]
+    values = [float(function(name)) for name in names]
+    return xr.DataArray(values, dims="target", coords={"target": names})
+
+
+def scales(dataset: xr.Dataset) -> tuple[float, float]:
+    """Return samples per dimension n/d and rescaled learning rate eta/p, shared by all runs."""
+    ratio = common(dataset, "batch_size") / common(dataset, "dimension")
+    return ratio, common(dataset, "learning_rate") / common(dataset, "width")
 
 
 def common(dataset: xr.Dataset, name: str):

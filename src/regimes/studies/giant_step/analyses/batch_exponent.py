@@ -8,7 +8,7 @@ import xarray as xr
 
 from regimes.fit.grids import by_setting
 from regimes.studies.giant_step import theory
-from regimes.studies.giant_step.plane import collected, common
+from regimes.studies.giant_step.plane import collected, common, per_target
 from regimes.studies.giant_step.second_stage import second_stage
 
 # Up to this exponent the staircase target is drawn at the larger learning rate: over several
@@ -38,10 +38,6 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     data = experiments["error_vs_batch_he124"]
     d, p = common(data, "dimension"), common(data, "width")
 
-    def each(function) -> xr.DataArray:
-        values = [float(function(name)) for name in names]
-        return xr.DataArray(values, dims="target", coords={"target": names})
-
     return collected(
         {
             "error": (
@@ -55,10 +51,15 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
                 "test error of he124 at a constant learning rate, last finite value once diverged",
             ),
             "batch_size": (_batch_size(experiments), "samples per step n"),
-            "linear_floor": (each(theory.linear_floor), "error floor of linear predictors"),
-            "variance": (each(theory.variance), "variance of the target"),
+            "linear_floor": (
+                per_target(names, theory.linear_floor),
+                "error floor of linear predictors",
+            ),
+            "variance": (per_target(names, theory.variance), "variance of the target"),
             "frozen_plateau": (
-                each(lambda name: theory.frozen_feature_plateau(name, d, p, PLATEAU_DRAWS, 0)),
+                per_target(
+                    names, lambda name: theory.frozen_feature_plateau(name, d, p, PLATEAU_DRAWS, 0)
+                ),
                 "error of frozen features at a large batch by theory, averaged over W",
             ),
             "dimension": (xr.DataArray(float(d)), "input dimension d"),

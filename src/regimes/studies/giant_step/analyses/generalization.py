@@ -7,7 +7,7 @@ import xarray as xr
 
 from regimes.fit.grids import by_setting
 from regimes.studies.giant_step import theory
-from regimes.studies.giant_step.plane import collected, common
+from regimes.studies.giant_step.plane import collected, common, per_target
 from regimes.studies.giant_step.second_stage import second_stage
 
 GRID = ["target", "width", "batch_factor", "seed"]
@@ -28,12 +28,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     trained, frozen = by_setting(trained, GRID), by_setting(frozen, GRID)
     report = second_stage(experiments["one_step_he2_report"], ["test_error"])
     report = by_setting(report.isel(ridge=0, drop=True), ["seed"])
-    names = [str(name) for name in trained["target"].values]
-
-    def each(function) -> xr.DataArray:
-        values = [float(function(name)) for name in names]
-        return xr.DataArray(values, dims="target", coords={"target": names})
-
+    targets = trained["target"].values
     return collected(
         {
             "error_step": (
@@ -52,8 +47,14 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
                 trained["test_error_surrogate"].sel(step=1, drop=True),
                 "test error of the conditional Gaussian surrogate after one step",
             ),
-            "linear_floor": (each(theory.linear_floor), "error floor of linear predictors"),
-            "one_step_floor": (each(theory.one_step_floor), "error floor after one step"),
+            "linear_floor": (
+                per_target(targets, theory.linear_floor),
+                "error floor of linear predictors",
+            ),
+            "one_step_floor": (
+                per_target(targets, theory.one_step_floor),
+                "error floor after one step",
+            ),
             "error_report": (
                 report["test_error"],
                 "test error on z^2 - 1 before and after one step, setting of the secondary report",

@@ -17,6 +17,7 @@ from regimes.studies.giant_step.plane import (
     on_axis,
     row_cosine,
     runs_of_seed,
+    scales,
     teacher_axes,
 )
 
@@ -92,16 +93,10 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     )
 
 
-def _scales(data: xr.Dataset) -> tuple[float, float]:
-    """Return samples per dimension n/d and rescaled learning rate eta/p, shared by all runs."""
-    ratio = common(data, "batch_size") / common(data, "dimension")
-    return ratio, common(data, "learning_rate") / common(data, "width")
-
-
 def _second_step(data: xr.Dataset) -> xr.DataArray:
     """(u, s) of (2.3) for `minus` at the data's n/d and eta/p, with and without the output."""
     pairs = [
-        on_axis(theory.second_step("minus", *_scales(data), output)) for output in (True, False)
+        on_axis(theory.second_step("minus", *scales(data), output)) for output in (True, False)
     ]
     return xr.concat(pairs, dim="network_output").assign_coords(network_output=[1, 0])
 
@@ -112,7 +107,7 @@ def _projection(data: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
     dot = teacher_axes(kept["g_dot_teacher"].sel(step=2, drop=True).astype(float))
     means = cluster_mean(dot * kept["width"], kept["readout_weight"])
     measured = by_setting(xr.Dataset({"projection": means}), ["seed"])["projection"]
-    u, s = (float(v) for v in theory.second_step("minus", *_scales(data), True))
+    u, s = (float(v) for v in theory.second_step("minus", *scales(data), True))
     clusters = [on_axis((sign * u, s)) for sign in measured["cluster"].values]
     expected = xr.concat(clusters, dim="cluster").assign_coords(cluster=measured["cluster"])
     return measured, expected

@@ -7,7 +7,7 @@ import xarray as xr
 
 from regimes.studies.giant_step import theory
 from regimes.studies.giant_step.functions import ACTIVATIONS, TARGETS
-from regimes.studies.giant_step.plane import collected
+from regimes.studies.giant_step.plane import collected, per_target
 
 # The published step-2 lines: eta = 2p, n/d to infinity.
 PUBLISHED_SCALE = 2.0
@@ -30,8 +30,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     names = list(TARGETS)
 
     def each(function) -> xr.DataArray:
-        values = [float(function(name)) for name in names]
-        return xr.DataArray(values, dims="target", coords={"target": names})
+        return per_target(names, function)
 
     dimensions = [[theory.staircase(n, t).shape[1] for t in range(STEPS + 1)] for n in names]
     coefficients = [theory.hermite_coefficients(name, ORDER) for name in ACTIVATIONS]

@@ -15,6 +15,7 @@ from regimes.studies.giant_step.plane import (
     gradient_cosine,
     on_axis,
     runs_of_seed,
+    scales,
     teacher_axes,
 )
 
@@ -35,8 +36,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     shown = runs_of_seed(xr.Dataset({"cosine": cosine, "weight": kept["readout_weight"]}))
     scatter = by_setting(shown, ["target"])
     scatter = scatter.assign_coords(direction=[1, 2], neuron=np.arange(scatter.sizes["neuron"]))
-    ratio = common(data, "batch_size") / common(data, "dimension")
-    scale = common(data, "learning_rate") / common(data, "width")
+    ratio, scale = scales(data)
     # The network's own output in the residual; left out; left out at infinite n/d (published).
     models = {
         "output": (ratio, True),

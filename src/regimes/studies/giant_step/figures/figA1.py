@@ -136,7 +136,7 @@ def _scatter(axes: Axes, data: xr.Dataset, target: str, step: int) -> None:
     clouds = by_sign(cosines, data["readout_sign"].sel(target=target), step_colour(step), "")
     clouds = [replace(cloud, size=16.0) for cloud in clouds]
     teacher_plane(axes, clouds, slopes=_slopes(data, target, step), labels=False)
-    kind = {"minus": "staircase"}.get(target, "no staircase")
+    kind = "staircase" if target == "minus" else "no staircase"
     axes.set_title(f"{kind}, $T={step}$", pad=3)
     axes.set_xlabel(r"$\cos(g^\perp, w^*_1)$")
     if step == 1:

@@ -13,6 +13,7 @@ from regimes.config import SCALES, Config, ConfigError
 from regimes.studies.giant_step.settings import GiantSteps
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+CONFIG = Config(REPOSITORY)
 BASE = {"target": "plus", "dimension": 64, "width": 32, "seed": 0}
 
 
@@ -109,3 +110,19 @@ def test_batch_size_and_learning_rate():
     assert run.learning_rate == pytest.approx(2 * 32 * (run.batch_size / 64) ** 0.5)
     assert settings(learning_rate_rule="width").learning_rate == 32
     assert settings(learning_rate_rule="root").learning_rate == pytest.approx((64 * 32) ** 0.5)
+
+
+def test_evenly_spaced_axis():
+    """A mapping from, to, step stands for a list."""
+    grid = {"a": {"from": -1, "to": 1, "step": 0.5}, "seeds": 1}
+    points = plan._grid_points(CONFIG, "giant_step", (), grid)
+    assert [p["a"] for p in points] == [-1, -0.5, 0, 0.5, 1]
+    whole = plan._grid_points(CONFIG, "giant_step", (), {"a": {"from": 1, "to": 7, "step": 3}})
+    assert [p["a"] for p in whole] == [1, 4, 7]
+    tenths = plan._grid_points(CONFIG, "giant_step", (), {"a": {"from": 0, "to": 0.3, "step": 0.1}})
+    assert [p["a"] for p in tenths] == [0, 0.1, 0.2, 0.3]
+    for bad in ({"from": 2, "to": 1, "step": 1}, {"from": 0, "to": 1, "step": 0}):
+        with pytest.raises(ConfigError, match="needs step > 0 and to >= from"):
+            list(plan._grid_points(CONFIG, "giant_step", (), {"a": bad}))
+    with pytest.raises(ConfigError, match="must be numbers"):
+        list(plan._grid_points(CONFIG, "giant_step", (), {"a": {"from": "x", "to": 1, "step": 1}}))

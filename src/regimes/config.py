@@ -58,12 +58,21 @@ class RunSettings(_Strict):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(description="seed of the run")
 
+    @classmethod
+    def expand(cls, point: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        """Runs that one point of a grid stands for; the point itself unless a study says more.
+
+        A study overrides this where one axis depends on others, such as a window of learning
+        rates that moves with another setting. It raises ValueError for the user's mistakes.
+        """
+        return [point]
+
 
 class ScaleConfig(_Strict):
     """The runs of one experiment at one scale: a union of grids.
 
-    In a grid a list is an axis, a scalar a constant, and ``seeds: k`` stands
-    for the seeds 0 to k-1.
+    In a grid a list is an axis, a scalar a constant, ``{from, to, step}`` an evenly spaced axis
+    with both ends, and ``seeds: k`` stands for the seeds 0 to k-1.
     """
 
     settings: dict[str, Any] = {}

@@ -164,7 +164,8 @@ def analyse(config: Config, scale: str, study: str, analysis: str, code: str = "
     fingerprint = plan.analysis_fingerprint(study, analysis)
     check_unchanged("code", code, fingerprint)
     entry = config.studies[study].analyses[analysis]
-    experiments = {e: read_experiment(config, scale, study, e) for e in entry.experiments}
+    names = plan.experiments_at(config, scale, study, analysis)
+    experiments = {name: read_experiment(config, scale, study, name) for name in names}
     module = importlib.import_module(f"regimes.studies.{study}.analyses.{analysis}")
     result = module.analyse(experiments)
     seeds = [len(np.unique(e["seed"].values)) for e in experiments.values()]

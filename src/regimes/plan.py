@@ -11,6 +11,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ def _grid_points(
                     study, (*where, key), f"got {value!r}: must be a whole number from 1 to 10000"
                 )
             key, value = "seed", list(range(value))
+        if isinstance(value, dict) and set(value) == {"from", "to", "step"}:
+            value = _evenly_spaced(config, study, (*where, key), value)
         values = value if isinstance(value, list) else [value]
         if not values:
             raise config.error(study, (*where, key), "got []: an axis needs at least one value")
@@ -83,6 +86,19 @@ def _grid_points(
         axes[key] = values
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
+
+
+def _evenly_spaced(config: Config, study: str, where: tuple, spacing: dict) -> list[float]:
+    """Values from ``from`` to ``to``, both included, rounded so that they print short."""
+    numbers = (spacing["from"], spacing["to"], spacing["step"])
+    if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+        raise config.error(study, where, f"got {spacing!r}: from, to and step must be numbers")
+    start, stop, step = numbers
+    if step <= 0 or stop < start:
+        raise config.error(study, where, f"got {spacing!r}: needs step > 0 and to >= from")
+    count = math.floor((stop - start) / step + 1e-9) + 1
+    values = [round(start + index * step, 9) for index in range(count)]
+    return [int(v) if v == int(v) and isinstance(step, int) else v for v in values]
 
 
 def _scale(config: Config, study: str, experiment: str, scale: str) -> ScaleConfig:
@@ -119,28 +135,46 @@ def batches(config: Config, study: str, experiment: str, scale: str) -> dict[str
             ((*here, "grids", index), grid),
         ]
         for point in _grid_points(config, study, (*here, "grids", index), grid):
-            values = {**definition.settings, **found.settings, **point}
-            try:
-                run = model.model_validate(values)
-            except ValidationError as error:
-                location, message = explain(error, model)
-                key = location[0] if location else None
-                if location[1:] and not isinstance(values.get(key), list):
-                    location = location[:1]
-                known = [place for place, keys in sources if key in keys or key == "seed"]
-                place = (*known[-1], *location) if known else (*here, "grids", index, *location)
-                if key == "seed" and "missing" in message:
-                    message = "is missing; give seed or seeds"
-                raise config.error(study, place, message) from None
-            identity = run_id(definition.train, run)
-            if identity in runs:
-                raise config.error(
-                    study,
-                    (*here, "grids", index),
-                    f"repeats a run ({', '.join(f'{k}={v}' for k, v in point.items())})",
-                )
-            runs[identity] = run
+            for run in _runs_of(
+                config, study, model, {**definition.settings, **found.settings, **point}, sources
+            ):
+                identity = run_id(definition.train, run)
+                if identity in runs:
+                    raise config.error(
+                        study,
+                        (*here, "grids", index),
+                        f"repeats a run ({', '.join(f'{k}={v}' for k, v in point.items())})",
+                    )
+                runs[identity] = run
     return _split(config, study, experiment, here, runs)
+
+
+def _runs_of(
+    config: Config,
+    study: str,
+    model: type[RunSettings],
+    point: dict[str, Any],
+    sources: list[tuple[tuple, dict[str, Any]]],
+) -> Iterator[RunSettings]:
+    """Validated runs of one grid point; an error names the place its key comes from."""
+    grid = sources[-1][0]
+    try:
+        expanded = list(model.expand(point))
+    except ValueError as error:
+        raise config.error(study, grid, str(error)) from None
+    for values in expanded:
+        try:
+            yield model.model_validate(values)
+        except ValidationError as error:
+            location, message = explain(error, model)
+            key = location[0] if location else None
+            if location[1:] and not isinstance(values.get(key), list):
+                location = location[:1]
+            known = [place for place, keys in sources if key in keys or key == "seed"]
+            place = (*(known[-1] if known else grid), *location)
+            if key == "seed" and "missing" in message:
+                message = "is missing; give seed or seeds"
+            raise config.error(study, place, message) from None
 
 
 def _split(
@@ -219,6 +253,23 @@ def gallery_fingerprint() -> str:
     return _digest([_code("regimes.plot.gallery"), template.read_text(encoding="utf-8")], 32)
 
 
+def experiments_at(config: Config, scale: str, study: str, analysis: str) -> list[str]:
+    """Experiments that an analysis reads at a scale: those of its list that have runs there.
+
+    Raises
+    ------
+    ConfigError
+        If it lists experiments and none has runs at this scale.
+    """
+    entry = config.studies[study]
+    listed = entry.analyses[analysis].experiments
+    found = [name for name in listed if entry.experiments[name].at(scale) is not None]
+    if listed and not found:
+        where = ("analyses", analysis, "experiments")
+        raise config.error(study, where, f"none of them has the scale '{scale}'")
+    return found
+
+
 def lineage(config: Config, scale: str, study: str, analysis: str) -> dict[str, str]:
     """All that an analysis depends on: its code, and runs and code of each batch it reads.
 
@@ -226,10 +277,9 @@ def lineage(config: Config, scale: str, study: str, analysis: str) -> dict[str, 
     step back where a file in between is missing, for instance after a failure;
     without it a stale figure would pass for current.
     """
-    entry = config.studies[study].analyses[analysis]
     found = {
         f"{experiment}/{name}": f"{batch.digest} {train_fingerprint(study, batch)}"
-        for experiment in entry.experiments
+        for experiment in experiments_at(config, scale, study, analysis)
         for name, batch in batches(config, study, experiment, scale).items()
     }
     return {"analysis": analysis_fingerprint(study, analysis), **found}

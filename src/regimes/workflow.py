@@ -102,8 +102,11 @@ def check_targets(config: Config, targets: frozenset[str], rules: frozenset[str]
             scales.add(_check_target(config, target))
     for scale in sorted(scales):
         for study, entry in config.studies.items():
-            for experiment in entry.experiments:
-                plan.batches(config, study, experiment, scale)
+            for name, experiment in entry.experiments.items():
+                if experiment.at(scale) is not None:
+                    plan.batches(config, study, name, scale)
+            for analysis in entry.analyses:
+                plan.experiments_at(config, scale, study, analysis)
     return scales
 
 

@@ -1,3 +1,9 @@
+# Analyses that are named for what they do; the job is the same for all.
+EXPONENTS = "exponents|portrait_[a-z0-9_]+"
+CURVATURE = "curvature|curvature_[a-z0-9_]+"
+COLLAPSE = "collapse"
+
+
 rule analyse:
     input:
         batches_of_analysis,
@@ -5,6 +11,8 @@ rule analyse:
         "results/{scale}/{study}/{analysis}.nc",
     log:
         "logs/{scale}/{study}/{analysis}.log",
+    wildcard_constraints:
+        analysis=f"(?!(?:{EXPONENTS}|{CURVATURE}|{COLLAPSE})\\.nc)[a-z0-9_]+",
     threads: 1
     params:
         lineage=lineage_of_analysis,
@@ -12,6 +20,21 @@ rule analyse:
     shell:
         "exec {PYTHON} -m regimes --root {ROOT:q} analyse {wildcards.scale} {wildcards.study}"
         " {wildcards.analysis} --code {params.code} > {log:q} 2>&1"
+
+
+use rule analyse as fit_exponents with:
+    wildcard_constraints:
+        analysis=EXPONENTS,
+
+
+use rule analyse as curvature with:
+    wildcard_constraints:
+        analysis=CURVATURE,
+
+
+use rule analyse as time_collapse with:
+    wildcard_constraints:
+        analysis=COLLAPSE,
 
 
 rule claims:

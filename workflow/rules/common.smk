@@ -50,10 +50,12 @@ def claims_definition(wildcards):
 
 
 def batches_of_analysis(wildcards):
-    entry = CONFIG.studies[wildcards.study].analyses[wildcards.analysis]
+    experiments = plan.experiments_at(
+        CONFIG, wildcards.scale, wildcards.study, wildcards.analysis
+    )
     return [
         paths.batch(wildcards.scale, wildcards.study, experiment, name)
-        for experiment in entry.experiments
+        for experiment in experiments
         for name in plan.batches(CONFIG, wildcards.study, experiment, wildcards.scale)
     ]
 

@@ -59,7 +59,7 @@ def _study(config: Config, scale: str, name: str, table: pd.DataFrame) -> dict[s
         if not Path(paths.figure(scale, name, figure, "png")).exists():
             continue
         experiments = sorted(
-            {e for a in definition.analyses for e in entry.analyses[a].experiments},
+            {e for a in definition.analyses for e in plan.experiments_at(config, scale, name, a)},
             key=list(entry.experiments).index,
         )
         figures.append(

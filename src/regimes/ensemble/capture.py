@@ -1,0 +1,59 @@
+"""A training step as one CUDA graph, so that small networks are not bound by kernel launches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+WARM_UP = 3  # calls before the capture, in which libraries allocate their workspaces
+
+
+def captured(
+    step: Callable[..., torch.Tensor], state: dict[str, torch.Tensor]
+) -> Callable[..., torch.Tensor]:
+    """Return a function that does what ``step`` does, replayed as one CUDA graph.
+
+    Parameters
+    ----------
+    step
+        Function of tensors of fixed shapes that updates ``state`` in place and returns a tensor;
+        it must not wait for the device (no ``item``, no data-dependent shapes).
+    state
+        Tensors that a step changes, on a CUDA device. They keep their memory and their values.
+
+    Returns
+    -------
+    callable
+        Like ``step``; the graph is captured at the first call. Its result is overwritten by the
+        next call.
+    """
+    graph: list = []
+
+    def replay(*inputs: torch.Tensor) -> torch.Tensor:
+        if not graph:
+            graph.extend(_capture(step, state, inputs))
+        program, buffers, result = graph
+        for buffer, value in zip(buffers, inputs, strict=True):
+            buffer.copy_(value)
+        program.replay()
+        return result
+
+    return replay
+
+
+def _capture(step, state, inputs):
+    buffers = [value.clone(memory_format=torch.contiguous_format) for value in inputs]
+    kept = {name: value.clone() for name, value in state.items()}
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            step(*buffers)
+    torch.cuda.current_stream().wait_stream(side)
+    program = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(program):
+        result = step(*buffers)
+    for name, value in state.items():
+        value.copy_(kept[name])
+    return program, buffers, result

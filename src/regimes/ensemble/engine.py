@@ -1,0 +1,269 @@
+"""Online training of many runs of one architecture as one batched program.
+
+The runs of a program share shapes, steps, batch size, loss and precision; each has its own initial
+weights, data, feature strength and learning rate. A run that diverges (loss not finite, or above
+`LIMIT`) is marked; on a CPU it leaves the program at the next compaction, on a GPU, where shapes
+must stay, it runs on unseen. Either way the other runs go on unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from regimes.data.tasks import OnlineStream
+from regimes.ensemble.batches import SMALLEST_WIDTH
+from regimes.ensemble.capture import captured
+from regimes.ensemble.networks import Network, Parameters, stacked
+from regimes.ensemble.updates import Update
+
+LIMIT = 1e30  # a larger loss counts as divergence
+COMPACTION = 20  # steps between looks at which runs diverged
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The R runs of a program and what they share.
+
+    Attributes
+    ----------
+    start : dict of Tensor
+        Initial parameters, (G, ...): runs that start equally and see equal data form one of G
+        groups, whose frozen copy is evaluated once.
+    group : Tensor (R,)
+        Group of each run.
+    stream : Tensor (G,)
+        Index, along the first axis of the stream's batches, of the data of each group.
+    gamma, rate : Tensor (R,)
+        Feature strength, and learning rate of every parameter.
+    """
+
+    start: Parameters
+    group: torch.Tensor
+    stream: torch.Tensor
+    gamma: torch.Tensor
+    rate: torch.Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the runs are trained."""
+        return self.gamma.device
+
+
+class State(NamedTuple):
+    """What an observation sees: the runs still in the program, R' of them.
+
+    Attributes
+    ----------
+    step : int
+        Updates done.
+    params : dict of Tensor (R', ...)
+    lanes : Tensor (R',)
+        Index of each among all runs.
+    runs : Runs
+        All runs.
+    """
+
+    step: int
+    params: Parameters
+    lanes: torch.Tensor
+    runs: Runs
+
+    @property
+    def gamma(self) -> torch.Tensor:
+        """Feature strengths (R',)."""
+        return self.runs.gamma[self.lanes]
+
+    @property
+    def group(self) -> torch.Tensor:
+        """Groups (R',)."""
+        return self.runs.group[self.lanes]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Something measured at some steps.
+
+    Attributes
+    ----------
+    steps : sequence of int
+        Updates done when it is measured, increasing.
+    measure : callable
+        From a `State` to named tensors (R', ...).
+    """
+
+    steps: Sequence[int]
+    measure: Callable[[State], dict[str, torch.Tensor]]
+
+
+class Trained(NamedTuple):
+    """Result of `train`.
+
+    Attributes
+    ----------
+    loss : ndarray (R, T)
+        Loss of the batch of every step before its update; NaN from divergence on.
+    diverged_at : ndarray (R,)
+        First step whose loss was not finite or above `LIMIT`; -1 for none.
+    observed : list of dict of ndarray (R, steps, ...)
+        One per observation; NaN where a run had diverged.
+    """
+
+    loss: np.ndarray
+    diverged_at: np.ndarray
+    observed: list[dict[str, np.ndarray]]
+
+
+def train(
+    network: Network,
+    update: Update,
+    stream: OnlineStream,
+    runs: Runs,
+    observations: Sequence[Observation] = (),
+) -> Trained:
+    """Train R runs on a stream, one update per batch.
+
+    Parameters
+    ----------
+    network
+        Model and loss.
+    update
+        Update rule, in place on the parameters.
+    stream
+        Fresh batches; its steps are the number of updates.
+    runs
+        Start points, feature strengths, learning rates; at least two runs.
+    observations
+        What else to measure, and when.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two runs: a batch of one gives other bits (`batches`).
+    """
+    count = len(runs.gamma)
+    if count < SMALLEST_WIDTH:
+        raise ValueError(f"a program has at least {SMALLEST_WIDTH} runs, not {count}")
+    program = _Program(network, update, runs)
+    record = _Record(count, stream.steps, observations, runs.gamma)
+    for step, (x, targets) in enumerate(stream):
+        record.observe(step, program.state(step))
+        record.loss[step, program.lanes] = program.step(x, targets)
+        if (step + 1) % COMPACTION == 0 or step + 1 == stream.steps:
+            record.mark(step + 1 - COMPACTION, step + 1)
+            if runs.device.type == "cpu":
+                program.compact(record.alive)
+            if not record.alive.any():
+                break
+    else:
+        record.observe(stream.steps, program.state(stream.steps))
+    return record.result()
+
+
+class _Program:
+    """Parameters of the runs in training and the step that updates them."""
+
+    def __init__(self, network: Network, update: Update, runs: Runs) -> None:
+        self.network, self.update, self.runs = network, update, runs
+        self.start = network.prepare(runs.start)
+        self.lanes = torch.arange(len(runs.gamma), device=runs.device)
+        self._set(network.prepare(stacked(runs.start, runs.group)))
+
+    def _set(self, params: Parameters) -> None:
+        """Go on with these parameters: what the step reads is fixed until the next call."""
+        self.params = params
+        group = self.runs.group[self.lanes]
+        data = self.runs.stream[group]
+        gamma, rate = self.runs.gamma[self.lanes], self.runs.rate[self.lanes]
+
+        def step(x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            # Frozen copies: one forward pass per group, not per run.
+            frozen = self.network.outputs(self.start, _lanes_of(x, self.runs.stream))
+            reference = frozen.index_select(0, group)
+            x, targets = _lanes_of(x, data), targets.index_select(0, data)
+            loss, gradient = self.network.loss_and_gradient(params, x, targets, reference, gamma)
+            self.update(params, gradient, rate)
+            return loss
+
+        self.step = captured(step, params) if self.runs.device.type == "cuda" else step
+
+    def state(self, step: int) -> State:
+        return State(step, self.params, self.lanes, self.runs)
+
+    def compact(self, alive: torch.Tensor) -> None:
+        """Drop runs that diverged, once that makes the program smaller."""
+        left = alive[self.lanes].nonzero().flatten()
+        if len(left) == len(self.lanes) or not len(left):
+            return
+        if len(left) < SMALLEST_WIDTH:  # keep a neighbour, dead or alive
+            left = torch.arange(len(self.lanes))[: int(left[0]) + 2][-SMALLEST_WIDTH:]
+            if len(left) == len(self.lanes):
+                return
+        params = self.network.prepare(stacked(self.params, left))
+        self.lanes = self.lanes[left]
+        self._set(params)
+
+
+def _lanes_of(batch: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Data of each run: the one stream seen by all, or the stream of each."""
+    if len(batch) == 1:
+        return batch.expand(len(index), *batch.shape[1:])
+    return batch.index_select(0, index)
+
+
+class _Record:
+    """Losses, divergence and observations of all runs, in their original order."""
+
+    def __init__(
+        self, count: int, steps: int, observations: Sequence[Observation], like: torch.Tensor
+    ) -> None:
+        self.loss = torch.full((steps, count), torch.nan, dtype=like.dtype, device=like.device)
+        self.diverged_at = torch.full((count,), -1, device=like.device)
+        self.observations = list(observations)
+        self.position = [{step: i for i, step in enumerate(o.steps)} for o in self.observations]
+        self.observed: list[dict[str, np.ndarray]] = [{} for _ in self.observations]
+
+    @property
+    def alive(self) -> torch.Tensor:
+        """Runs that have not diverged (R,)."""
+        return self.diverged_at < 0
+
+    def mark(self, start: int, stop: int) -> None:
+        """Note which runs diverged at steps ``start`` to ``stop``."""
+        start = max(start, 0)
+        bad = ~(self.loss[start:stop] <= LIMIT)  # NaN compares false
+        first = torch.where(bad.any(0), start + bad.int().argmax(0), -1)
+        self.diverged_at = torch.where(self.alive, first, self.diverged_at)
+
+    def observe(self, step: int, state: State) -> None:
+        """Measure what is due at this step."""
+        for observation, position, observed in zip(
+            self.observations, self.position, self.observed, strict=True
+        ):
+            if step not in position:
+                continue
+            for name, values in observation.measure(state).items():
+                values = values.double().cpu().numpy()
+                if name not in observed:
+                    shape = (len(self.diverged_at), len(position), *values.shape[1:])
+                    observed[name] = np.full(shape, np.nan)
+                observed[name][state.lanes.cpu().numpy(), position[step]] = values
+
+    def result(self) -> Trained:
+        """Arrays of all runs, NaN after divergence."""
+        diverged_at = self.diverged_at.cpu().numpy()
+        steps = len(self.loss)
+        end = np.where(diverged_at < 0, steps, diverged_at)
+        loss = self.loss.double().cpu().numpy().T
+        loss = np.where(np.arange(steps) < end[:, None], loss, np.nan)
+        for observation, observed in zip(self.observations, self.observed, strict=True):
+            # The update of step t - 1 made the loss of step t; the last one is not checked by it.
+            seen = np.asarray(observation.steps) <= np.where(diverged_at < 0, steps, end)[:, None]
+            for name, values in observed.items():
+                keep = seen.reshape(*seen.shape, *(1,) * (values.ndim - 2))
+                observed[name] = np.where(keep, values, np.nan)
+        return Trained(loss, diverged_at, self.observed)

@@ -1,0 +1,186 @@
+"""Training of the feature-strength runs: networks as batched programs, toys on whole grids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+
+from regimes import store
+from regimes.config import ConfigError
+from regimes.data.mnist1d import Mnist1D
+from regimes.data.streams import numpy_stream, stream_seed
+from regimes.data.tasks import (
+    GaussianMixture,
+    Hierarchical,
+    OnlineStream,
+    Task,
+    TemplateImages,
+    fixed_points,
+)
+from regimes.ensemble import engine
+from regimes.ensemble.batches import SMALLEST_WIDTH, group, split
+from regimes.ensemble.losses import LOSSES
+from regimes.ensemble.networks import FunctionalNetwork, LayeredNetwork
+from regimes.ensemble.observations import Points
+from regimes.ensemble.updates import UPDATES
+from regimes.nn.cnn import CNN
+from regimes.nn.mlp import MLP
+from regimes.nn.resnet import ResNet
+from regimes.nn.vit import ViT
+from regimes.studies.feature_strength.record import to_dataset
+from regimes.studies.feature_strength.settings import STREAMS, Network
+from regimes.studies.feature_strength.toy_experiments import TOY_TRAIN
+from regimes.studies.feature_strength.watch import initial_sharpness, observations
+
+# Largest number of runs in one program: on a CPU past a few dozen a wider one gains nothing and
+# leaves the cache; on a GPU every program is padded to this width.
+WIDEST = {"cpu": {"mlp": 32, "cnn": 16, "resnet": 8, "vit": 16}, "cuda": 256}
+
+TASKS: dict[str, Callable[[], Task]] = {
+    "gmm30": GaussianMixture,
+    "gmm30_patches": lambda: GaussianMixture(image=True),
+    "hierarchical": Hierarchical,
+    "templates": TemplateImages,
+    "mnist1d": Mnist1D,
+}
+
+Model = MLP | CNN | ResNet | ViT
+
+
+def train(settings: Sequence[Network], device: torch.device | str = "cpu") -> xr.Dataset:
+    """Train networks online, in programs of equal shape.
+
+    Parameters
+    ----------
+    settings
+        One entry per run.
+    device
+        Where the runs are trained.
+
+    Returns
+    -------
+    xr.Dataset
+        The variables of `regimes.studies.feature_strength.record` over ``run``, in the order of
+        ``settings``.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If the stream of a run needs image files.
+    """
+    device = torch.device(device)
+    parts, order = [], []
+    for members in group(settings, _shape):
+        # Runs of one seed side by side: within a program they share start, data and frozen copy.
+        members = sorted(members, key=lambda index: settings[index].seed)
+        widest = WIDEST["cuda"] if device.type == "cuda" else _widest(settings[members[0]])
+        for batch in split(members, widest, fixed=device.type == "cuda"):
+            dataset = train_program([settings[index] for index in batch.lanes], device)
+            parts.append(dataset.isel(run=slice(batch.kept)))
+            order.extend(batch.lanes[: batch.kept])
+    return store.join_runs(parts).isel(run=np.argsort(order))
+
+
+KINDS: dict[str, Callable[..., xr.Dataset]] = {"network": train, **TOY_TRAIN}
+
+
+def _shape(run: Network) -> tuple:
+    """All that the runs of one program share: whatever fixes array shapes and operations."""
+    free = {"seed", "data_seed", "log10_gamma", "eta_rule", "eta_factor", "log10_eta", "precision"}
+    return (run.double, *sorted(run.model_dump(exclude=free).items()))
+
+
+def _widest(run: Network) -> int:
+    return WIDEST["cpu"][run.architecture]
+
+
+def train_program(runs: Sequence[Network], device: torch.device) -> xr.Dataset:
+    """Train R >= 2 runs of equal shape as one program."""
+    run = runs[0]
+    task, model, loss = task_of(run.stream), model_of(run), LOSSES[run.loss]
+    if run.architecture == "mlp":
+        network = LayeredNetwork(run.depth, loss)
+    else:
+        network = FunctionalNetwork(model.apply, loss)
+    dtype = torch.float64 if run.double else torch.float32
+    start = start_of(runs, model, dtype, device)
+    data = sorted({_data_seed(each) for each in runs})
+    stream = OnlineStream(
+        task,
+        [stream_seed(seed, "batches", run.stream, run.batch_size) for seed in data],
+        run.batch_size,
+        run.steps,
+        dtype=dtype,
+        device=device,
+    )
+    x, targets = fixed_points(task, max(run.test_size, run.points), dtype=dtype, device=device)
+    points = Points.of(network, start, x, targets)
+    sharpness = np.full(len(runs), np.nan)
+    if any(each.eta_rule == "sharpness" for each in runs):
+        sharpness = initial_sharpness(run, model, points, start)
+    eta = np.array([each.eta(value) for each, value in zip(runs, sharpness, strict=True)])
+    factor = model.width_multiplier if run.optimizer == "sgd" else 1
+    rate = torch.tensor(factor * eta, dtype=dtype, device=device)
+    start = engine.Runs(start.start, start.group, start.stream, start.gamma, rate)
+    watched = observations(run, model, points, start)
+    trained = engine.train(network, UPDATES[run.optimizer], stream, start, watched)
+    return to_dataset(run, trained, watched, eta)
+
+
+def task_of(stream: str) -> Task:
+    """Task behind a stream.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If it reads image files.
+    """
+    if stream not in TASKS:
+        raise ConfigError(
+            f"stream: '{stream}' needs image files, which this version does not read yet; the "
+            f"scales smoke and laptop need none (streams {', '.join(TASKS)})"
+        )
+    return TASKS[stream]()
+
+
+def model_of(run: Network) -> Model:
+    """Shapes and forward pass of a run's architecture."""
+    shape, classes, _ = STREAMS[run.stream]
+    if run.architecture == "mlp":
+        return MLP(int(np.prod(shape)), run.width, run.depth, classes, run.bias)
+    if run.architecture == "cnn":
+        return CNN(*shape, run.width, classes, run.bias)
+    if run.architecture == "resnet":
+        return ResNet(*shape, run.width, run.blocks, classes, run.bias)
+    return ViT(shape, run.patch, run.width, run.blocks, run.heads, classes, run.bias)
+
+
+def _data_seed(run: Network) -> int:
+    return run.seed if run.data_seed is None else run.data_seed
+
+
+def start_of(
+    runs: Sequence[Network], model: Model, dtype: torch.dtype, device: torch.device
+) -> engine.Runs:
+    """Initial parameters of every (weights, data) pair; the same for all gamma and eta."""
+    pairs = sorted({(each.seed, _data_seed(each)) for each in runs})
+    data = sorted({pair[1] for pair in pairs})
+    group_of = [pairs.index((each.seed, _data_seed(each))) for each in runs]
+    padded = pairs + pairs[:1] * (SMALLEST_WIDTH - len(pairs))
+    drawn = [model.initial(lambda name, s=seed: numpy_stream(s, "weights", name))
+             for seed, _ in padded]  # fmt: skip
+    params = {
+        name: torch.from_numpy(np.stack([each[name] for each in drawn])).to(device, dtype)
+        for name in drawn[0]
+    }
+    gamma = torch.tensor([each.gamma for each in runs], dtype=dtype, device=device)
+    return engine.Runs(
+        params,
+        torch.tensor(group_of, device=device),
+        torch.tensor([data.index(pair[1]) for pair in padded], device=device),
+        gamma,
+        torch.full_like(gamma, torch.nan),
+    )

@@ -118,3 +118,38 @@ def test_table_has_the_contract_columns_and_smoke_is_not_testable():
     assert frame["note"].str.contains("needs scale").all()
     assert len(frame) == len(study.claims)
     assert "inf]" in frame["expected"].str.cat()
+
+
+def test_bootstrap_of_a_median_covers_it():
+    """The percentile interval holds the true median about as often as it says."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(60):
+        data = xr.DataArray(rng.exponential(size=21), dims="seed")
+        found = claims.bootstrap(lambda d: float(np.median(d)), data, resamples=200)
+        assert found.low <= found.value <= found.high and found.seeds == 21
+        covered += found.low <= np.log(2) <= found.high
+    assert covered >= 50
+
+
+def test_bootstrap_is_repeatable_and_needs_three_seeds():
+    data = xr.DataArray([6.0, 6.0, 8.0, 4.0, 6.0], dims="seed")
+    rule = claims.Measure(
+        "a", lambda d: d["x"], lambda v: float(v.median("seed")), interval="bootstrap"
+    )
+    analyses = {"a": xr.Dataset({"x": data})}
+    first, second = claims.measure(rule, analyses), claims.measure(rule, analyses)
+    assert first == second and 4 <= first.low <= 6 <= first.high <= 8
+    two = claims.bootstrap(lambda v: float(v.median("seed")), data[:2])
+    assert two.low == -np.inf and two.high == np.inf
+
+
+def test_share_of_seeds_has_the_exact_binomial_interval():
+    data = xr.DataArray([0.0, 0.0, 0.0, 0.0, 0.0], dims="seed")
+    rule = claims.Measure(
+        "a", lambda d: d["x"], lambda v: float(v.mean("seed")), (0, 1), interval="binomial"
+    )
+    found = claims.measure(rule, {"a": xr.Dataset({"x": data})})
+    # Clopper-Pearson with no success of five: 1 - 0.025^(1/5).
+    assert found.value == 0 and found.low == 0
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 5))

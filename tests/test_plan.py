@@ -67,6 +67,8 @@ def test_every_study_plans_at_every_scale(scale):
     config = Config(REPOSITORY)
     for study, entry in config.studies.items():
         for experiment, definition in entry.experiments.items():
+            if definition.at(scale) is None:
+                continue  # an analysis that reads it must have others, checked below
             batches = plan.batches(config, study, experiment, scale)
             runs = [run for batch in batches.values() for run in batch.runs]
             assert runs
@@ -74,6 +76,9 @@ def test_every_study_plans_at_every_scale(scale):
             for name, batch in batches.items():
                 assert batch.name == name
                 assert len({getattr(run, definition.split) for run in batch.runs}) == 1
+        for analysis, definition in entry.analyses.items():
+            found = plan.experiments_at(config, scale, study, analysis)
+            assert bool(found) == bool(definition.experiments)
 
 
 def test_unknown_batch_names_the_nearest():
@@ -126,3 +131,9 @@ def test_evenly_spaced_axis():
             list(plan._grid_points(CONFIG, "giant_step", (), {"a": bad}))
     with pytest.raises(ConfigError, match="must be numbers"):
         list(plan._grid_points(CONFIG, "giant_step", (), {"a": {"from": "x", "to": 1, "step": 1}}))
+    with pytest.raises(ConfigError, match="steps of 0.4 miss 1"):
+        grid = {"a": {"from": 0, "to": 1, "step": 0.4}}
+        list(plan._grid_points(CONFIG, "giant_step", (), grid))
+    for bad in ({"from": 0, "to": float("inf"), "step": 1}, {"from": 0, "to": 1, "step": 1e-6}):
+        with pytest.raises(ConfigError, match="needs step|at most"):
+            list(plan._grid_points(CONFIG, "giant_step", (), {"a": bad}))

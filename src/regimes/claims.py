@@ -2,7 +2,9 @@
 
 A study states for each claim which variable of which analysis is looked at and
 how seeds become one number (`Measure`). The interval comes from leaving out one
-seed at a time (`jackknife`), the verdict from interval and expectation alone
+seed at a time (`jackknife`) or, for medians over seeds, from drawing seeds with
+replacement (`bootstrap`), or, for shares of seeds, from the binomial distribution,
+the verdict from interval and expectation alone
 (`verdict`).
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -59,6 +61,9 @@ class Measure:
         Values that the number can take at all; clips the interval.
     exact
         Closed form without seeds: the interval is the number itself.
+    interval
+        ``jackknife``; ``bootstrap`` for medians over seeds, where the jackknife fails;
+        ``binomial`` for the share of seeds with a property, of values 0 and 1.
     """
 
     analysis: str | tuple[str, ...]
@@ -66,6 +71,7 @@ class Measure:
     statistic: Callable[[Data], float]
     range: tuple[float, float] = (-math.inf, math.inf)
     exact: bool = False
+    interval: Literal["jackknife", "bootstrap", "binomial"] = "jackknife"
 
     @property
     def analyses(self) -> tuple[str, ...]:
@@ -131,6 +137,61 @@ def jackknife(
     return Measurement(value, value - half, value + half, seeds)
 
 
+def bootstrap(
+    statistic: Callable[[Data], float],
+    data: Data,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+) -> Measurement:
+    """Value of a statistic over seeds and its percentile interval, seeds drawn with replacement.
+
+    For medians, whose jackknife variance does not converge. Resamples are the same in every call.
+
+    Parameters
+    ----------
+    statistic
+        Function of the data.
+    data
+        Array or dataset with a ``seed`` dimension.
+    confidence
+        Level of the interval.
+    resamples
+        Number of draws.
+
+    Returns
+    -------
+    Measurement
+        With an infinite interval for fewer than three seeds.
+
+    References
+    ----------
+    Efron, Bootstrap methods: another look at the jackknife (1979).
+    """
+    value = float(statistic(data))
+    seeds = fewest_seeds(data)
+    if seeds < 3:
+        return Measurement(value, -math.inf, math.inf, seeds)
+    total = data.sizes["seed"]
+    chosen = np.random.default_rng(0).integers(0, total, (resamples, total))
+    drawn = np.array([float(statistic(data.isel(seed=row))) for row in chosen])
+    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Measurement(value, float(low), float(high), seeds)
+
+
+def binomial(
+    statistic: Callable[[Data], float], data: Data, confidence: float = 0.95
+) -> Measurement:
+    """Share of seeds, the mean of zeros and ones, with its exact (Clopper-Pearson) interval."""
+    known = np.ravel(data.values)[np.isfinite(np.ravel(data.values))]
+    if not known.size:
+        return Measurement(math.nan, -math.inf, math.inf, 0)
+    found = stats.binomtest(int(known.sum()), known.size).proportion_ci(confidence)
+    return Measurement(float(statistic(data)), found.low, found.high, fewest_seeds(data))
+
+
+INTERVALS = {"jackknife": jackknife, "bootstrap": bootstrap, "binomial": binomial}
+
+
 def measure(rule: Measure, analyses: Mapping[str, xr.Dataset]) -> Measurement:
     """Evaluate a measure on analyses, its interval clipped to the possible range."""
     if isinstance(rule.analysis, str):
@@ -140,7 +201,7 @@ def measure(rule: Measure, analyses: Mapping[str, xr.Dataset]) -> Measurement:
     if rule.exact:
         value = float(rule.statistic(data))
         return Measurement(value, value, value, 1)
-    found = jackknife(rule.statistic, data)
+    found = INTERVALS[rule.interval](rule.statistic, data)
     low, high = (float(np.clip(end, *rule.range)) for end in (found.low, found.high))
     return Measurement(found.value, low, high, found.seeds)
 

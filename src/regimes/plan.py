@@ -26,6 +26,8 @@ from regimes.config import Config, RunSettings, ScaleConfig, explain, nearest
 # fingerprint, changes what a results file holds.
 FORMAT = 1
 
+LONGEST_AXIS = 10_000  # values that an evenly spaced axis may have
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -94,9 +96,13 @@ def _evenly_spaced(config: Config, study: str, where: tuple, spacing: dict) -> l
     if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
         raise config.error(study, where, f"got {spacing!r}: from, to and step must be numbers")
     start, stop, step = numbers
-    if step <= 0 or stop < start:
+    if not all(map(math.isfinite, numbers)) or step <= 0 or stop < start:
         raise config.error(study, where, f"got {spacing!r}: needs step > 0 and to >= from")
-    count = math.floor((stop - start) / step + 1e-9) + 1
+    count = round((stop - start) / step) + 1
+    if count > LONGEST_AXIS:
+        raise config.error(study, where, f"has {count} values; at most {LONGEST_AXIS}")
+    if abs(start + (count - 1) * step - stop) > 1e-6 * step:
+        raise config.error(study, where, f"got {spacing!r}: steps of {step} miss {stop}")
     values = [round(start + index * step, 9) for index in range(count)]
     return [int(v) if v == int(v) and isinstance(step, int) else v for v in values]
 
@@ -158,23 +164,22 @@ def _runs_of(
 ) -> Iterator[RunSettings]:
     """Validated runs of one grid point; an error names the place its key comes from."""
     grid = sources[-1][0]
+    values = point
     try:
-        expanded = list(model.expand(point))
+        for values in model.expand(point):
+            yield model.model_validate(values)
+    except ValidationError as error:
+        location, message = explain(error, model)
+        key = location[0] if location else None
+        if location[1:] and not isinstance(values.get(key), list):
+            location = location[:1]
+        known = [place for place, keys in sources if key in keys or key == "seed"]
+        place = (*(known[-1] if known else grid), *location)
+        if key == "seed" and "missing" in message:
+            message = "is missing; give seed or seeds"
+        raise config.error(study, place, message) from None
     except ValueError as error:
         raise config.error(study, grid, str(error)) from None
-    for values in expanded:
-        try:
-            yield model.model_validate(values)
-        except ValidationError as error:
-            location, message = explain(error, model)
-            key = location[0] if location else None
-            if location[1:] and not isinstance(values.get(key), list):
-                location = location[:1]
-            known = [place for place, keys in sources if key in keys or key == "seed"]
-            place = (*(known[-1] if known else grid), *location)
-            if key == "seed" and "missing" in message:
-                message = "is missing; give seed or seeds"
-            raise config.error(study, place, message) from None
 
 
 def _split(

@@ -17,7 +17,7 @@ from regimes.data.tasks import (
     OnlineStream,
     Samples,
     TemplateImages,
-    fixed_points,
+    held_out,
 )
 
 TASKS = [
@@ -99,11 +99,15 @@ def test_finite_samples_are_given_out_once_in_order():
         data.draw(generator(), 5, start=8)
 
 
-def test_fixed_points_are_the_same_for_all():
-    for dtype in (torch.float32, torch.float64):
-        x, targets = fixed_points(GaussianMixture(), 20, dtype=dtype, device="cpu")
-        again, _ = fixed_points(GaussianMixture(), 20, dtype=torch.float32, device="cpu")
-        assert torch.equal(x.float(), again) and targets.shape == (20, 10)
+def test_held_out_samples_are_the_same_for_all_and_of_one_purpose_each():
+    where = {"dtype": torch.float32, "device": "cpu"}
+    points, targets = held_out(GaussianMixture(), "points", 20, **where)
+    again, _ = held_out(GaussianMixture(), "points", 20, dtype=torch.float64, device="cpu")
+    test, _ = held_out(GaussianMixture(), "test", 20, **where)
+    assert torch.equal(points, again.float()) and targets.shape == (20, 10)
+    assert not torch.equal(points, test)
+    with pytest.raises(ConfigError, match="no held-out samples"):
+        held_out(Samples(torch.zeros(9, 2), torch.zeros(9), 2), "test", 3, **where)
 
 
 def test_mnist1d_equals_the_package_on_the_same_random_numbers(monkeypatch):

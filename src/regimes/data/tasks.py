@@ -203,6 +203,8 @@ def _dry(samples: int, wanted: int) -> ConfigError:
 class OnlineStream:
     """Batches of fresh samples, step by step, for several data seeds.
 
+    A finite task is gone through once, in its order, by every data seed alike.
+
     Iterating yields, ``steps`` times, inputs (S, B, *shape) and one-hot targets (S, B, C).
 
     Parameters
@@ -259,11 +261,22 @@ class OnlineStream:
                 yield x[:, rows], targets[:, rows]
 
 
-def fixed_points(
-    task: Task, count: int, *, dtype: torch.dtype, device: torch.device | str
+def held_out(
+    task: Task, purpose: str, count: int, *, dtype: torch.dtype, device: torch.device | str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Held-out samples (count, *shape) and one-hot targets (count, C), the same for every run."""
-    generator = torch.Generator("cpu").manual_seed(stream_seed(0, "held-out samples") % 2**63)
+    """Samples (count, *shape) and one-hot targets (count, C) that no run trains on.
+
+    The same for every run; each purpose has its own stream, so that asking for more test samples
+    does not change the samples of another purpose.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If the task is finite: held-out samples of a finite list are a list of their own.
+    """
+    if task.samples is not None:
+        raise ConfigError("a finite stream has no held-out samples; give them as their own list")
+    generator = torch.Generator("cpu").manual_seed(stream_seed(0, "held out", purpose) % 2**63)
     x, labels = task.draw(generator, count)
     eye = torch.eye(task.classes, dtype=dtype)
     return x.to(device, dtype), eye[labels].to(device)

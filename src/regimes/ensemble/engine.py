@@ -152,12 +152,13 @@ def train(
     record = _Record(count, stream.steps, observations, runs.gamma)
     for step, (x, targets) in enumerate(stream):
         record.observe(step, program.state(step))
-        record.loss[step, program.lanes] = program.step(x, targets)
+        record.note(step, program.lanes, program.step(x, targets))
         if (step + 1) % COMPACTION == 0 or step + 1 == stream.steps:
             record.mark(step + 1 - COMPACTION, step + 1)
             if runs.device.type == "cpu":
                 program.compact(record.alive)
             if not record.alive.any():
+                record.observe_rest(program)
                 break
     else:
         record.observe(stream.steps, program.state(stream.steps))
@@ -204,6 +205,7 @@ class _Program:
             if len(left) == len(self.lanes):
                 return
         params = self.network.prepare(stacked(self.params, left))
+        self.network.release()
         self.lanes = self.lanes[left]
         self._set(params)
 
@@ -232,6 +234,13 @@ class _Record:
         """Runs that have not diverged (R,)."""
         return self.diverged_at < 0
 
+    def note(self, step: int, lanes: torch.Tensor, loss: torch.Tensor) -> None:
+        """Keep the losses of a step."""
+        if len(lanes) == self.loss.shape[1]:  # always so on a GPU, where indexing is slow
+            self.loss[step] = loss
+        else:
+            self.loss[step, lanes] = loss
+
     def mark(self, start: int, stop: int) -> None:
         """Note which runs diverged at steps ``start`` to ``stop``."""
         start = max(start, 0)
@@ -252,6 +261,12 @@ class _Record:
                     shape = (len(self.diverged_at), len(position), *values.shape[1:])
                     observed[name] = np.full(shape, np.nan)
                 observed[name][state.lanes.cpu().numpy(), position[step]] = values
+
+    def observe_rest(self, program: _Program) -> None:
+        """Measure once what was never due while runs were alive: all of it becomes NaN."""
+        for observation, observed in zip(self.observations, self.observed, strict=True):
+            if not observed:
+                self.observe(observation.steps[-1], program.state(observation.steps[-1]))
 
     def result(self) -> Trained:
         """Arrays of all runs, NaN after divergence."""

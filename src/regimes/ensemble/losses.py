@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from regimes.ensemble import lanes
+from regimes import lanes
 
 
 class Loss(NamedTuple):

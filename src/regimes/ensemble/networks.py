@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch.func import grad_and_value, vmap
 
-from regimes.ensemble import lanes
+from regimes import lanes
 from regimes.ensemble.losses import Loss
 
 Parameters = dict[str, torch.Tensor]
@@ -30,6 +30,9 @@ class Network(Protocol):
 
     def prepare(self, params: Parameters) -> Parameters:
         """Copy of the parameters in the layout that this network works on."""
+
+    def release(self) -> None:
+        """Free scratch memory, once runs have left the program."""
 
     def outputs(self, params: Parameters, x: torch.Tensor) -> torch.Tensor:
         """Raw outputs o: parameters of R runs and data (R, B, ...) to (R, B, C)."""
@@ -77,6 +80,9 @@ class FunctionalNetwork:
         """Compact copies: see `Network`."""
         return {name: value.clone() for name, value in params.items()}
 
+    def release(self) -> None:
+        """Nothing is kept: see `Network`."""
+
     def outputs(self, params: Parameters, x: torch.Tensor) -> torch.Tensor:
         """Raw outputs (R, B, C): see `Network`."""
         return self._outputs(params, x)
@@ -113,11 +119,14 @@ class LayeredNetwork:
         A product whose result has ten columns takes four times as long as one with ten rows
         (measured), so the read-out is kept as (C, N) and seen through a transposed view.
         """
-        self._buffers.clear()
         readout = f"w{self.depth}"
         prepared = {name: _compact(value) for name, value in params.items() if name != readout}
         prepared[readout] = _compact(params[readout].transpose(1, 2)).transpose(1, 2)
         return {name: prepared[name] for name in params}
+
+    def release(self) -> None:
+        """Drop the buffers: see `Network`. A captured step writes to them until its end."""
+        self._buffers.clear()
 
     def outputs(self, params: Parameters, x: torch.Tensor) -> torch.Tensor:
         """Raw outputs (R, B, C), a transposed view: see `Network`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch.func import vmap
@@ -31,27 +32,38 @@ class Points:
     Attributes
     ----------
     network : Network
+    start : dict of Tensor (G, ...)
+        Initial parameters, per group of runs.
     x : Tensor (n, ...)
         Inputs.
     targets : Tensor (n, C)
         One-hot targets.
-    frozen : Tensor (G, n, C)
-        Raw outputs of the initial networks, per group of runs.
     """
 
     network: Network
+    start: Parameters
     x: torch.Tensor
     targets: torch.Tensor
-    frozen: torch.Tensor
 
     @classmethod
     def of(cls, network: Network, runs: Runs, x: torch.Tensor, targets: torch.Tensor) -> Points:
-        """Evaluate the initial networks at fixed points."""
-        return cls(network, x, targets, _raw(network, network.prepare(runs.start), x))
+        """Fixed points of the runs of a program."""
+        return cls(network, network.prepare(runs.start), x, targets)
 
     def first(self, count: int) -> Points:
         """The first ``count`` of the points."""
-        return Points(self.network, self.x[:count], self.targets[:count], self.frozen[:, :count])
+        # Evaluated anew: with batch norm an output depends on the samples beside it.
+        return Points(self.network, self.start, self.x[:count], self.targets[:count])
+
+    @cached_property
+    def frozen(self) -> torch.Tensor:
+        """Raw outputs (G, n, C) of the initial networks, in the parts of `outputs`."""
+        return _raw(self.network, self.start, self.x)
+
+    @cached_property
+    def frozen_together(self) -> torch.Tensor:
+        """Raw outputs (G, n, C) of the initial networks, all points in one batch."""
+        return self.network.outputs(self.start, self.x.expand(len(self.frozen), *self.x.shape))
 
     def outputs(self, state: State) -> torch.Tensor:
         """Centred outputs f (R, n, C)."""
@@ -159,7 +171,8 @@ def extremes(
     loss: Loss,
     *,
     largest_iterations: int = 120,
-    tolerance: float = 1e-3,
+    at_start: float = 1e-3,
+    later: float = 1e-2,
 ) -> Measure:
     """Extreme Hessian eigenvalues of the loss on fixed points, raw parameters.
 
@@ -174,9 +187,10 @@ def extremes(
     loss : Loss
     largest_iterations : int
         Bound on the Hessian products.
-    tolerance : float
-        Residual, relative to the largest magnitude, at which an eigenvalue counts as found; its
-        error is of the order of the square.
+    at_start, later : float
+        Residual, relative to the largest magnitude, at which an eigenvalue counts as found, at
+        step 0 and afterwards. The error of the eigenvalue is of the order of its square over the
+        gap to the next one.
 
     Returns
     -------
@@ -189,7 +203,7 @@ def extremes(
             *_hessian(points, apply, loss, state),
             1,
             largest_iterations=largest_iterations,
-            tolerance=tolerance,
+            tolerance=later if state.step else at_start,
             check_every=5,
             lowest=state.step == 0,
         )
@@ -229,7 +243,7 @@ def _hessian(points: Points, apply: Apply, loss: Loss, state: State) -> tuple:
     def of_one_run(params, frozen, gamma):
         return objective(params, points.x, points.targets, frozen, gamma)
 
-    frozen = points.frozen.index_select(0, state.group)
+    frozen = points.frozen_together.index_select(0, state.group)
     product = curvature.hessian_vector_products(of_one_run, state.params, (frozen, state.gamma))
     size = sum(value[0].numel() for value in state.params.values())
     start = curvature.start_vectors(

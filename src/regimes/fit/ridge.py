@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from regimes.ensemble import lanes
+from regimes import lanes
 
 
 def ridge_primal(
@@ -87,7 +87,7 @@ def _solve(matrix: torch.Tensor, vector: torch.Tensor, strengths: Sequence[float
     """
     if matrix.dtype != torch.float64:
         raise TypeError(f"ridge regression is solved in float64, not in {matrix.dtype}")
-    # Zero padding keeps the lanes of LAPACK's own copies aligned, see `regimes.ensemble.lanes`.
+    # Zero padding keeps the lanes of LAPACK's own copies aligned, see `regimes.lanes`.
     size = matrix.shape[-1]
     padding = -size % (lanes.BOUNDARY // matrix.element_size())
     matrix = functional.pad(matrix, (0, padding, 0, padding))

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regimes.ensemble import lanes
+from regimes import lanes
 from regimes.nn.lanewise import add_present, empty, front, stack
 
 # Bytes of patches made at a time: what stays in the cache, and on a GPU what fits the memory.

@@ -4,7 +4,7 @@
 and an elementwise function into one pass over all their numbers. The libraries underneath choose
 the order of a sum, or the code for the last numbers of a vector, by the size and the memory
 alignment of the whole operand, so a run would depend in its last bits on which runs share its
-batch. Here each run is one lane of `regimes.ensemble.lanes` in products, aligned and apart from
+batch. Here each run is one lane of `regimes.lanes` in products, aligned and apart from
 the next, and a whole number of vectors in transcendental functions.
 
 The rest of torch needs no such care: additions, multiplications, divisions, square roots and
@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regimes.ensemble import lanes
+from regimes import lanes
 
 # A multiple of the numbers that torch's elementwise loops take at a time, for every type and CPU.
 VECTOR = 64

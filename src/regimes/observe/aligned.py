@@ -2,7 +2,7 @@
 
 `torch.func.vmap` turns the products of one run into `torch.bmm` of compact batches, in which the
 lanes of odd sizes lie differently to the boundaries of memory and differ in the last bits (see
-`regimes.ensemble.lanes`).
+`regimes.lanes`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch.func import vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from regimes.ensemble import lanes
+from regimes import lanes
 
 
 class AlignedProducts(TorchDispatchMode):

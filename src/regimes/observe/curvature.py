@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from regimes.ensemble import lanes
+from regimes import lanes
 from regimes.observe.aligned import AlignedProducts
 
 Params = Mapping[str, Tensor]

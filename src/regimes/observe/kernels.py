@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from regimes.ensemble import lanes
+from regimes import lanes
 from regimes.observe.aligned import AlignedProducts
 
 

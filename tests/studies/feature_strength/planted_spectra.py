@@ -220,6 +220,7 @@ def experiments(shape: str) -> dict[str, xr.Dataset]:
     return {
         "loss_curves": loss_curves(shape),
         "accuracy_equal_time": accuracy_equal_time(shape),
+        "accuracy_mnist1d": accuracy_equal_time(shape),
         "hessian_mlp": hessian(shape, depths=(2, 3, 4)),
         "hessian_cnn": hessian(shape, depths=(4,), last=500, rank=20, seeds=1),
         "hessian_vit": hessian(shape, last=500, rank=10, seeds=1),

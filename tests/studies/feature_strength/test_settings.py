@@ -43,10 +43,19 @@ def test_windows_lie_on_one_grid(log10_gamma, depth, loss):
 
 
 def test_window_mistakes_are_named():
-    with pytest.raises(ValueError, match="needs top, bottom and step"):
+    with pytest.raises(ValueError, match="needs numbers top, bottom and step"):
         list(Network.expand(BASE | {"eta_window": {"top": 1}}))
-    with pytest.raises(ValueError, match="step must be positive"):
+    with pytest.raises(ValueError, match="eta_window.step: input should be greater than 0"):
         window(1, 0, step=0)
+    for bad in ("1", [0.5], None):
+        with pytest.raises(ValueError, match="eta_window.step: input should be a valid number"):
+            window(1, 0, step=bad)
+    with pytest.raises(ValueError, match="holds no learning rate at log10_gamma = 3"):
+        window(1, 2, log10_gamma=3)
+    with pytest.raises(ValueError, match="drop log10_eta and eta_rule"):
+        window(1, 0, eta_rule="power")
+    with pytest.raises(ValidationError, match="greater than or equal to 2"):
+        window(1, 0, depth=0)
     with pytest.raises(ValueError, match="eta_window needs log10_gamma"):
         point = {"depth": 3, "loss": "mse", "eta_window": {"top": 1, "bottom": 0, "step": 1}}
         list(Network.expand(point))
@@ -76,6 +85,9 @@ def test_double_precision_below_a_hundredth():
         ({"architecture": "cnn"}, "needs a stream of images"),
         ({"architecture": "cnn", "stream": "templates"}, "is 4 by convention"),
         ({"architecture": "vit", "stream": "templates", "width": 30}, "multiple of heads"),
+        ({"architecture": "cnn", "stream": "gmm30_patches", "depth": 4}, "at least 10 pixels"),
+        ({"architecture": "vit", "stream": "gmm30_patches", "patch": 5}, "does not divide"),
+        ({"kernel_points": 700}, "must not exceed points"),
         ({"test_at": "now and then"}, "test_at: 'now and then' is no schedule"),
         ({"stream": "gmm31"}, "Input should be"),
     ],

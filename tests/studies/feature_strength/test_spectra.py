@@ -22,6 +22,7 @@ mpl.use("Agg")
 NEEDS = {
     "loss_curves": "loss_curves",
     "equal_time": "accuracy_equal_time",
+    "equal_time_mnist1d": "accuracy_mnist1d",
     "curvature": "hessian_mlp",
     "curvature_cnn": "hessian_cnn",
     "curvature_vit": "hessian_vit",
@@ -29,7 +30,7 @@ NEEDS = {
     "plateau_vit": "plateau_vit",
 }
 DRAWN = {
-    "fig2": ["loss_curves", "equal_time"],
+    "fig2": ["loss_curves", "equal_time", "equal_time_mnist1d"],
     "fig3": ["curvature", "curvature_cnn"],
     "fig5": ["universality"],
     "figA4": ["plateau_vit"],

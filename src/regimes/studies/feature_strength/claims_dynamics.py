@@ -102,6 +102,7 @@ CATAPULTS = {
         _mlp("largest_multiple", -2),
         lambda multiple: float(multiple.median("seed")),
         POSITIVE,
+        interval="bootstrap",
     ),
     "fs_fig4_catapult_gamma01": Measure(
         "catapults",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from regimes.data.tasks import (
     OnlineStream,
     Task,
     TemplateImages,
-    fixed_points,
+    held_out,
 )
 from regimes.ensemble import engine
 from regimes.ensemble.batches import SMALLEST_WIDTH, group, split
@@ -37,7 +38,10 @@ from regimes.studies.feature_strength.watch import initial_sharpness, observatio
 
 # Largest number of runs in one program: on a CPU past a few dozen a wider one gains nothing and
 # leaves the cache; on a GPU every program is padded to this width.
-WIDEST = {"cpu": {"mlp": 32, "cnn": 16, "resnet": 8, "vit": 16}, "cuda": 256}
+WIDEST = {
+    "cpu": {"mlp": 32, "cnn": 16, "resnet": 8, "vit": 32},
+    "cuda": {"mlp": 64, "cnn": 32, "resnet": 8, "vit": 32},
+}
 
 TASKS: dict[str, Callable[[], Task]] = {
     "gmm30": GaussianMixture,
@@ -76,7 +80,7 @@ def train(settings: Sequence[Network], device: torch.device | str = "cpu") -> xr
     for members in group(settings, _shape):
         # Runs of one seed side by side: within a program they share start, data and frozen copy.
         members = sorted(members, key=lambda index: settings[index].seed)
-        widest = WIDEST["cuda"] if device.type == "cuda" else _widest(settings[members[0]])
+        widest = WIDEST[device.type][settings[members[0]].architecture]
         for batch in split(members, widest, fixed=device.type == "cuda"):
             dataset = train_program([settings[index] for index in batch.lanes], device)
             parts.append(dataset.isel(run=slice(batch.kept)))
@@ -91,10 +95,6 @@ def _shape(run: Network) -> tuple:
     """All that the runs of one program share: whatever fixes array shapes and operations."""
     free = {"seed", "data_seed", "log10_gamma", "eta_rule", "eta_factor", "log10_eta", "precision"}
     return (run.double, *sorted(run.model_dump(exclude=free).items()))
-
-
-def _widest(run: Network) -> int:
-    return WIDEST["cpu"][run.architecture]
 
 
 def train_program(runs: Sequence[Network], device: torch.device) -> xr.Dataset:
@@ -116,16 +116,17 @@ def train_program(runs: Sequence[Network], device: torch.device) -> xr.Dataset:
         dtype=dtype,
         device=device,
     )
-    x, targets = fixed_points(task, max(run.test_size, run.points), dtype=dtype, device=device)
-    points = Points.of(network, start, x, targets)
+    where = {"dtype": dtype, "device": device}
+    fixed = Points.of(network, start, *held_out(task, "points", run.points, **where))
+    test = Points.of(network, start, *held_out(task, "test", run.test_size, **where))
     sharpness = np.full(len(runs), np.nan)
     if any(each.eta_rule == "sharpness" for each in runs):
-        sharpness = initial_sharpness(run, model, points, start)
+        sharpness = initial_sharpness(run, model, fixed, start)
     eta = np.array([each.eta(value) for each, value in zip(runs, sharpness, strict=True)])
     factor = model.width_multiplier if run.optimizer == "sgd" else 1
     rate = torch.tensor(factor * eta, dtype=dtype, device=device)
-    start = engine.Runs(start.start, start.group, start.stream, start.gamma, rate)
-    watched = observations(run, model, points, start)
+    start = replace(start, rate=rate)
+    watched = observations(run, model, fixed, test, start)
     trained = engine.train(network, UPDATES[run.optimizer], stream, start, watched)
     return to_dataset(run, trained, watched, eta)
 

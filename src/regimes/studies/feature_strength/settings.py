@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import ceil, floor
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from regimes.config import RunSettings
 from regimes.ensemble.schedules import steps_at
@@ -20,6 +20,7 @@ STREAMS: dict[str, tuple[tuple[int, ...], int, int | None]] = {
     "templates": ((1, 32, 32), 10, None),
     "mnist1d": ((40,), 10, None),
     "mnist_augmented": ((1, 28, 28), 10, None),
+    "mnist_pixels": ((1, 28, 28), 10, None),  # augmented as well, pixels / 255 as they are
     "cifar10_augmented": ((3, 32, 32), 10, None),
     "tinyimagenet_augmented": ((3, 64, 64), 200, None),
     "mnist1m": ((1, 28, 28), 10, 1_000_000),
@@ -27,6 +28,28 @@ STREAMS: dict[str, tuple[tuple[int, ...], int, int | None]] = {
 }
 DOUBLE_BELOW = -2.0  # log10 gamma below which outputs are differences of large numbers
 ASSIGNED_DEPTH = {"cnn": 4, "resnet": 3}
+SMALLEST_IMAGE = 10  # pixels a side that two convolutions and two poolings leave anything of
+
+
+class Window(BaseModel):
+    """Learning rates around the theory's edges: levels in decades, see `Network.expand`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    top: float
+    bottom: float
+    step: Annotated[float, Field(gt=0)]
+
+    @classmethod
+    def of(cls, values: Any) -> Window:
+        """Window from the mapping of a grid; ValueError for the user's mistakes."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, ("eta_window", *first["loc"])))
+            message = first["msg"][0].lower() + first["msg"][1:]
+            raise ValueError(f"{where}: {message}; needs numbers top, bottom and step") from None
 
 
 class Network(RunSettings):
@@ -97,9 +120,21 @@ class Network(RunSettings):
                 steps_at(getattr(self, f"{name}_at"), self.steps)
             except ValueError as error:
                 raise ValueError(f"{name}_at: {error}") from None
-        images = len(STREAMS[self.stream][0]) == 3
-        if self.architecture != "mlp" and not images:
+        shape = STREAMS[self.stream][0]
+        if self.architecture != "mlp" and len(shape) != 3:
             raise ValueError(f"architecture {self.architecture} needs a stream of images")
+        if self.architecture == "cnn" and min(shape[1:]) < SMALLEST_IMAGE:
+            raise ValueError(
+                f"a cnn needs images of at least {SMALLEST_IMAGE} pixels a side, "
+                f"{self.stream} has {shape[1]} x {shape[2]}"
+            )
+        if self.architecture == "vit" and (shape[1] % self.patch or shape[2] % self.patch):
+            raise ValueError(f"patch {self.patch} does not divide images {shape[1]} x {shape[2]}")
+        if self.architecture == "resnet" and self.tangent_at:
+            raise ValueError("tangent_at: the tangent kernel is not defined with batch norm")
+        for name in ("tangent_points", "kernel_points"):
+            if name in self.model_fields_set and getattr(self, name) > self.points:
+                raise ValueError(f"{name} must not exceed points, {self.points}")
         assigned = ASSIGNED_DEPTH.get(self.architecture, self.depth)
         if self.depth != assigned:
             raise ValueError(f"depth of a {self.architecture} is {assigned} by convention")
@@ -126,22 +161,27 @@ class Network(RunSettings):
             yield point
             return
         point = dict(point)
-        window = point.pop("eta_window")
-        if not isinstance(window, dict) or set(window) != {"top", "bottom", "step"}:
-            raise ValueError(f"eta_window: got {window!r}; needs top, bottom and step")
+        window = Window.of(point.pop("eta_window"))
         missing = sorted({"log10_gamma", "depth", "loss"} - set(point))
         if missing:
             raise ValueError(f"eta_window needs {', '.join(missing)}")
-        step = float(window["step"])
-        if step <= 0:
-            raise ValueError("eta_window: step must be positive")
+        if "log10_eta" in point or point.get("eta_rule", "absolute") != "absolute":
+            raise ValueError("eta_window sets log10_eta itself; drop log10_eta and eta_rule")
+        cls.model_validate(point)  # so that what follows meets sound numbers
+        step = window.step
         upper, lower = window_exponents(
             point["loss"], point.get("optimizer", "sgd"), point["depth"]
         )
         side = 0 if point["log10_gamma"] < 0 else 1
-        top = window["top"] + upper[side] * point["log10_gamma"]
-        bottom = window["bottom"] + lower[side] * point["log10_gamma"]
-        for multiple in range(ceil(bottom / step - 1e-9), floor(top / step + 1e-9) + 1):
+        top = window.top + upper[side] * point["log10_gamma"]
+        bottom = window.bottom + lower[side] * point["log10_gamma"]
+        multiples = range(ceil(bottom / step - 1e-9), floor(top / step + 1e-9) + 1)
+        if not multiples:
+            raise ValueError(
+                f"eta_window holds no learning rate at log10_gamma = {point['log10_gamma']}: its "
+                f"top is at log10 eta = {top:g}, its bottom at {bottom:g}"
+            )
+        for multiple in multiples:
             yield {**point, "log10_eta": round(multiple * step, 6)}
 
     @property

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from regimes import lanes
 from regimes.data.streams import numpy_stream
-from regimes.ensemble import lanes
 from regimes.fit.ridge import ridge_dual, ridge_primal
 from regimes.studies.giant_step.functions import ACTIVATIONS, TARGETS, directions
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import xarray as xr
 
+from regimes import lanes
 from regimes.data.streams import BLOCK, GaussianRows, stream_seed
-from regimes.ensemble import lanes
 from regimes.ensemble.batches import group, split, width_within
 from regimes.studies.giant_step import algorithm
 from regimes.studies.giant_step.functions import directions

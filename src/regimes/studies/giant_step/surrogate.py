@@ -15,7 +15,7 @@ from math import pi, sqrt
 import numpy as np
 import torch
 
-from regimes.ensemble import lanes
+from regimes import lanes
 from regimes.studies.giant_step.functions import ACTIVATIONS
 
 

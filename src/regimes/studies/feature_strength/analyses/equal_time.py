@@ -21,7 +21,12 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         ``accuracy_equal_time``. The best learning rate is chosen anew for every gamma and budget,
         by the test loss at that budget averaged over seeds (the same rate for all seeds).
     """
-    data = candidates(experiments["accuracy_equal_time"])
+    return at_equal_time(experiments["accuracy_equal_time"])
+
+
+def at_equal_time(runs: xr.Dataset) -> xr.Dataset:
+    """Accuracy and test loss of runs at the budgets of `budgets`; see `analyse`."""
+    data = candidates(runs)
     steps = budgets(data["test_step"].values)
     data = data.sel(test_step=steps).rename({"test_step": "budget"})
     best = best_candidate(data["test_loss"])

@@ -113,17 +113,19 @@ def _growth(axes: Axes, data: xr.Dataset) -> None:
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
-    """Losses against steps, accuracy against gamma at equal time, plateau lengths."""
-    figure = plt.figure(figsize=(style.PAGE, 2.75))
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.25, 1, 0.9])
+    """Losses against steps, accuracy against gamma at equal time on two streams, plateaus."""
+    figure = plt.figure(figsize=(style.PAGE, 4.9))
+    panels = figure.subplots(2, 2)
     curves = analyses["loss_curves"].sortby("log10_gamma")
-    losses(left, curves)
+    losses(panels[0, 0], curves)
     for wanted, above in zip(GUIDES, (True, False), strict=True):
-        _guide(left, curves, wanted, above)
-    left.legend(loc="lower left", handlelength=1.2, labelspacing=0.25)
-    _accuracy(middle, analyses["equal_time"].sortby("log10_gamma"))
-    plateau_points(right, curves)
-    _growth(right, curves)
-    for axes, letter in zip((left, middle, right), "abc", strict=True):
+        _guide(panels[0, 0], curves, wanted, above)
+    panels[0, 0].legend(loc="lower left", handlelength=1.2, labelspacing=0.25)
+    _accuracy(panels[0, 1], analyses["equal_time"].sortby("log10_gamma"))
+    _accuracy(panels[1, 0], analyses["equal_time_mnist1d"].sortby("log10_gamma"))
+    panels[1, 0].set_title("MNIST-1D")
+    plateau_points(panels[1, 1], curves)
+    _growth(panels[1, 1], curves)
+    for axes, letter in zip(panels.flat, "abcd", strict=True):
         style.panel_label(axes, letter)
     return figure

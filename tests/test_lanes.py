@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regimes.ensemble import lanes
+from regimes import lanes
 
 SIZES = st.sampled_from([1, 2, 3, 7, 15, 16, 33, 101, 203])
 

@@ -23,7 +23,7 @@ from time import perf_counter  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from regimes.ensemble import lanes  # noqa: E402
+from regimes import lanes  # noqa: E402
 from regimes.studies.giant_step.experiments import train  # noqa: E402
 from regimes.studies.giant_step.functions import TARGETS  # noqa: E402
 from regimes.studies.giant_step.settings import GiantSteps  # noqa: E402

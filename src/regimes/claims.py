@@ -169,7 +169,7 @@ def bootstrap(
     """
     value = float(statistic(data))
     seeds = fewest_seeds(data)
-    if seeds < 3:
+    if seeds < 3 or math.isnan(value):
         return Measurement(value, -math.inf, math.inf, seeds)
     total = data.sizes["seed"]
     chosen = np.random.default_rng(0).integers(0, total, (resamples, total))

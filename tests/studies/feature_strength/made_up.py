@@ -30,10 +30,11 @@ DIVERGES_ABOVE = 1.0  # decades above the largest trainable learning rate
 class Program:
     """Made-up dynamics of runs of equal shape.
 
-    The plateau lasts a third of the steps (a thirtieth where eta follows a rule) at eta = gamma^2
-    (gamma < 1) or gamma, and inversely to eta; under SignSGD at a hundredth of the powers there.
-    A run fails above a top learning rate, and diverges a decade above that. Where the rule is the
-    sharpness, it is catapulted above the critical rate and diverges from 7 times it.
+    The plateau lasts a third of the steps at eta = gamma^2 (gamma < 1) or gamma, and inversely to
+    eta; under SignSGD at a hundredth of the powers there. In a portrait a run fails above a top
+    learning rate, and diverges a decade above that. Where eta follows a rule the plateau is a
+    hundredth as long; where the rule is the sharpness, runs are catapulted above the critical
+    rate and diverge from 7 times it.
     """
 
     def __init__(self, runs, lost):
@@ -53,15 +54,16 @@ class Program:
         sign = first.optimizer == "sign"
         top = -0.5 if sign else 1.26
         rate = 10.0 ** (log10_eta - np.array(lower)[side] * log10_gamma + 2 * sign)
-        part = 0.3 if first.eta_rule == "absolute" else 0.03
+        portrait = first.eta_rule == "absolute"
+        part = 0.3 if portrait else 0.003
         self.plateau = np.clip(part * self.steps / rate, 0.5, 1e9)
         self.floor = np.where(self.lazy, 0.55, 0.12) * by_seed
-        self.peak = np.ones(self.count)
+        self.peak, diverges = np.ones(self.count), np.zeros(self.count, dtype=bool)
         if first.eta_rule == "sharpness":
             multiple = np.array([run.eta_factor for run in runs])
             self.peak = np.where(multiple > 1, 30 * multiple, 1.0)
             diverges = (multiple > 7) & (log10_gamma < -1.5)
-        else:
+        elif portrait:
             # Cross-entropy below gamma = 1: between gamma^2 and gamma runs oscillate.
             oscillates = self.cross_entropy & (log10_gamma < 0)
             oscillates &= log10_eta - 2 * log10_gamma > top
@@ -179,7 +181,7 @@ def _spectrum(fixed, apply, loss, size, tolerance):
     def measure(program, steps):
         rank = np.arange(1, size + 1)
         lazy = np.where(rank <= 10, rank**-0.3, 0.02 / rank)
-        shape = np.where(program.lazy[:, None], lazy, rank**-0.4)
+        shape = np.where(program.lazy[:, None], lazy, rank**-0.8)
         values = _sharpness(program, steps)[..., None] * shape[:, None, :]
         values[:, :, size - size // 8 :] = np.nan  # residuals above the tolerance
         return {"spectrum": values}

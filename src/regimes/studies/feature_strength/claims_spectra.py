@@ -9,13 +9,19 @@ import xarray as xr
 from scipy import stats
 
 from regimes.claims import Measure
-from regimes.fit.power_laws import fit_power_law
+from regimes.studies.feature_strength import theory
+from regimes.studies.feature_strength.edges import CATAPULT_ABOVE
+from regimes.studies.feature_strength.reading import (
+    POSITIVE,
+    SHARE,
+    largest_cell,
+    mean_of_cells,
+    range_of_cells,
+    slopes,
+)
 
-POSITIVE = (0.0, float("inf"))
-SHARE = (0.0, 1.0)
 DIFFERENCE = (-1.0, 1.0)  # of two accuracies or two similarities
 NEAR = 0.25  # decades by which a gamma of the data may differ from the one named in a claim
-CRITICAL = 1.3  # largest / initial loss of a run below eta_crit (specification, section 2.5)
 LAZY = (-np.inf, -2.0)
 RICH = (1.0, np.inf)
 ULTRA_RICH = (2.0, np.inf)
@@ -49,31 +55,39 @@ def of_depth(values: xr.DataArray, depth: int, dim: str = "depth") -> xr.DataArr
 
 
 def slope(values: xr.DataArray) -> float:
-    """Exponent of gamma in the seed mean (of log10) of positive values, over all their gammas."""
-    log10 = np.log10(abs(values).where(values != 0)).mean("seed")
-    return float(fit_power_law(log10, "log10_gamma", -np.inf, np.inf)["slope"])
+    """Exponent of gamma in the seed mean (of log10) of positive values, over all their gammas.
+
+    Values that are not positive are unknown.
+    """
+    return float(slopes(np.log10(values.where(values > 0)).mean("seed")))
 
 
-def slope_error(theory: Callable[[int], float]) -> Callable[[xr.Dataset], float]:
-    """Largest distance of the slopes of several depths (variables ``L2``, ``L4``) from theory."""
+def slope_error(regime: str) -> Callable[[xr.Dataset], float]:
+    """Largest distance of sharpness exponents of depths (variables ``L2``, ``L4``) from theory."""
 
     def statistic(data: xr.Dataset) -> float:
-        errors = [abs(slope(values) - theory(int(name[1:]))) for name, values in data.items()]
+        errors = [
+            abs(slope(values) - theory.sharpness_exponent(regime, int(str(name)[1:])))
+            for name, values in data.items()
+        ]
         return float(np.max(errors))
 
     return statistic
 
 
 def other(pairs: xr.DataArray) -> xr.DataArray:
-    """Pairs of networks whose seeds are both present, without those of a network with itself.
+    """Pairs of networks of different seeds, both of them present.
 
-    Leaving out a seed (jackknife) has to remove it on either side of the pairs.
+    Networks of one seed share initial weights and data: they are not independent, whatever their
+    gammas. Leaving out a seed (jackknife) has to remove it on either side of the pairs.
     """
     pairs = pairs.sel(other_seed=pairs["seed"].values)
-    itself = (pairs["log10_gamma"] == pairs["other_log10_gamma"]) & (
-        pairs["seed"] == pairs["other_seed"]
-    )
-    return pairs.where(~itself)
+    return pairs.where(pairs["seed"] != pairs["other_seed"])
+
+
+def pair_cells(pairs: xr.DataArray, reduce: str = "mean") -> xr.DataArray:
+    """Mean (or ``min``, ``max``) over the pairs of seeds of each two gammas that a claim names."""
+    return getattr(pairs, reduce)(["seed", "other_seed"])
 
 
 def ultra_rich_pairs(pairs: xr.DataArray) -> xr.DataArray:
@@ -88,7 +102,8 @@ def lazy_rich_pairs(pairs: xr.DataArray) -> xr.DataArray:
 
 def _gap(pairs: xr.DataArray) -> float:
     pairs = other(pairs)
-    return float(ultra_rich_pairs(pairs).mean() - lazy_rich_pairs(pairs).mean())
+    rich, lazy = pair_cells(ultra_rich_pairs(pairs)), pair_cells(lazy_rich_pairs(pairs))
+    return float(rich.mean(skipna=False) - lazy.mean(skipna=False))
 
 
 def _ordered(accuracy: xr.DataArray) -> float:
@@ -111,23 +126,18 @@ def _growth_between(end: xr.DataArray) -> float:
     return float(left.sortby("log10_gamma").isel(log10_gamma=-1) / at(mean, 0.0))
 
 
-def _spread(values: xr.DataArray) -> float:
-    mean = values.mean("seed").dropna("log10_gamma")
-    # The spread of a single value would be a perfect, empty result.
-    return float(mean.max() - mean.min()) if mean.size > 1 else float("nan")
-
-
 def _alignment_ratio(end: xr.DataArray) -> float:
-    mean = end.mean("seed")
-    return float(between(mean, RICH).mean() / between(mean, LAZY).mean())
+    return mean_of_cells(between(end, RICH)) / mean_of_cells(between(end, LAZY))
 
 
-def _mean(values: xr.DataArray) -> float:
-    return float(values.mean("seed").mean())
+def _largest_below_critical(values: xr.DataArray) -> float:
+    """Largest cell; of a gamma's candidates those above eta_crit are NaN and do not count."""
+    return float(values.mean("seed").max("candidate").max(skipna=False))
 
 
-def _largest_mean(values: xr.DataArray) -> float:
-    return float(values.mean("seed").max())
+def _outliers(rank: xr.DataArray) -> float:
+    """Median over seeds and gammas; NaN if a gamma is missing."""
+    return float(rank.median()) if rank.notnull().any("seed").all() else float("nan")
 
 
 # --- Measures -----------------------------------------------------------------------------------
@@ -152,33 +162,35 @@ FIGURE_2 = {
         "loss_curves", lambda d: between(d["plateau_end"], RICH), slope
     ),
     "fs_fig2_plateau_flat": Measure(
-        "loss_curves", lambda d: between(d["excursion"], RICH), _largest_mean, POSITIVE
+        "loss_curves", lambda d: between(d["excursion"], RICH), largest_cell, POSITIVE
     ),
     "fs_fig2_tail_steeper": Measure(
-        "loss_curves", lambda d: at(d["tail_exponent"], 2.0) - at(d["tail_exponent"], -2.0), _mean
+        "loss_curves",
+        lambda d: at(d["tail_exponent"], 2.0) - at(d["tail_exponent"], -2.0),
+        mean_of_cells,
     ),
     "fs_fig2_lazy_worse": Measure(
         "equal_time",
         lambda d: _compared(_longest("test_loss")(d), (-2.0, -2.0)),
-        lambda d: _mean(d["others"]) / _mean(d["one"]),
+        lambda d: mean_of_cells(d["others"]) / mean_of_cells(d["one"]),
         POSITIVE,
     ),
     "fs_fig2_ultrarich_matches": Measure(
         "equal_time",
         lambda d: _compared(_longest("test_loss")(d), DECADES),
-        lambda d: float(d["others"].mean("seed").max() / d["one"].mean("seed")),
+        lambda d: largest_cell(d["others"]) / mean_of_cells(d["one"]),
         POSITIVE,
     ),
     "fs_fig2_acc_flat": Measure(
         "equal_time",
         lambda d: _compared(_longest("accuracy")(d), DECADES),
-        lambda d: _mean(d["others"]) - _mean(d["one"]),
+        lambda d: mean_of_cells(d["others"]) - mean_of_cells(d["one"]),
         DIFFERENCE,
     ),
     "fs_fig2_acc_gain": Measure(
         "equal_time",
         lambda d: _compared(_longest("accuracy")(d), (1e-6, np.inf)),
-        lambda d: _largest_mean(d["others"]) - _mean(d["one"]),
+        lambda d: largest_cell(d["others"]) - mean_of_cells(d["one"]),
         DIFFERENCE,
     ),
     "fs_fig2_acc_rises": Measure(
@@ -193,7 +205,7 @@ FIGURE_2 = {
             d["accuracy"].sel(budget=d["budget"].min(), drop=True),
             (float(d["log10_gamma"].max()), np.inf),
         ),
-        lambda d: _mean(d["one"]) - _mean(d["others"]),
+        lambda d: mean_of_cells(d["one"]) - mean_of_cells(d["others"]),
         DIFFERENCE,
     ),
 }
@@ -209,13 +221,16 @@ def _single(name: str, window: tuple[float, float]) -> Callable:
 
 
 def _spectral(name: str, window: tuple[float, float], below_critical: bool = False) -> Callable:
-    """Read what follows from the spectra of depth 3."""
+    """Read what follows from the spectra of depth 3, of gammas with runs below eta_crit only."""
 
     def select(data: xr.Dataset) -> xr.DataArray:
-        values = of_depth(data[name], 3, "spectrum_depth")
-        if below_critical:
-            values = values.where(of_depth(data["peak_ratio"], 3) < CRITICAL)
-        return between(values, window)
+        values = between(of_depth(data[name], 3, "spectrum_depth"), window)
+        if not below_critical:
+            return values
+        below = between(of_depth(data["peak_ratio"], 3), window) < CATAPULT_ABOVE
+        values = values.where(below)
+        # A gamma above eta_crit is not one that the claim names, unless it is all there is.
+        return values.isel(log10_gamma=below.any("seed").values) if below.any() else values
 
     return select
 
@@ -227,22 +242,22 @@ def _sharpening(data: xr.Dataset) -> xr.DataArray:
 
 FIGURE_3 = {
     "fs_fig3_init_lazy": Measure("curvature", _mlp("sharpness_start", LAZY), slope),
-    "fs_fig3_init_rich": Measure("curvature", _mlp("extreme_start", RICH), slope),
+    "fs_fig3_init_rich": Measure("curvature", lambda d: abs(_mlp("extreme_start", RICH)(d)), slope),
     "fs_fig3_final_lazy": Measure("curvature", _mlp("sharpness_end", LAZY), slope),
     "fs_fig3_final_rich": Measure("curvature", _mlp("sharpness_end", RICH), slope),
     "fs_fig3_final_rich_cnn": Measure("curvature_cnn", _single("sharpness_end", RICH), slope),
-    "fs_fig3_final_at_edge": Measure("curvature", _mlp("edge_ratio_end", RICH), _mean),
+    "fs_fig3_final_at_edge": Measure("curvature", _mlp("edge_ratio_end", RICH), mean_of_cells),
     "fs_fig3_rich_sharpens": Measure(
-        "curvature", _sharpening, lambda v: float(v.mean("seed").median())
+        "curvature", _sharpening, lambda v: float(v.mean("seed").median(skipna=False))
     ),
     "fs_fig3_lazy_constant": Measure(
-        "curvature", _spectral("spectrum_change", LAZY, True), _largest_mean, POSITIVE
+        "curvature", _spectral("spectrum_change", LAZY, True), largest_cell, POSITIVE
     ),
     "fs_fig3_lazy_outliers": Measure(
-        "curvature", _spectral("outliers", LAZY), lambda v: float(v.median()), (2.0, 40.0)
+        "curvature", _spectral("outliers", LAZY), _outliers, (2.0, 40.0), interval="bootstrap"
     ),
     "fs_fig3_rich_many_large": Measure(
-        "curvature", _spectral("large_count", ULTRA_RICH), _mean, POSITIVE
+        "curvature", _spectral("large_count", ULTRA_RICH), mean_of_cells, POSITIVE
     ),
 }
 
@@ -256,23 +271,28 @@ def _only_depth(name: str) -> Callable[[xr.Dataset], xr.DataArray]:
     return lambda d: d[name].isel(depth=int(np.abs(d["depth"].values - 3).argmin()), drop=True)
 
 
+def _one_with_ultra_rich(pairs: xr.DataArray) -> float:
+    ultra_rich = between(other(pairs), ULTRA_RICH, "other_log10_gamma")
+    return float(pair_cells(at(ultra_rich, 0.0)).mean(skipna=False))
+
+
 FIGURE_5 = {
     "fs_fig5_r_ultrarich": Measure(
         "universality",
         _only_depth("output_correlation"),
-        lambda r: float(ultra_rich_pairs(other(r)).min()),
+        lambda r: float(pair_cells(ultra_rich_pairs(other(r)), "min").min(skipna=False)),
         DIFFERENCE,
     ),
     "fs_fig5_r_one_ultrarich": Measure(
         "universality",
         _only_depth("output_correlation"),
-        lambda r: float(at(between(other(r), ULTRA_RICH, "other_log10_gamma"), 0.0).mean()),
+        _one_with_ultra_rich,
         DIFFERENCE,
     ),
     "fs_fig5_r_lazy_rich": Measure(
         "universality",
         _depth_three("output_correlation"),
-        lambda r: float(lazy_rich_pairs(other(r)).max()),
+        lambda r: float(pair_cells(lazy_rich_pairs(other(r)), "max").max(skipna=False)),
         DIFFERENCE,
     ),
     "fs_fig5_r_gap": Measure("universality", _only_depth("output_correlation"), _gap, (-2.0, 2.0)),
@@ -282,7 +302,7 @@ FIGURE_5 = {
     "fs_fig5_cka_flat": Measure(
         "universality",
         lambda d: between(_only_depth("alignment_end")(d), RICH),
-        _spread,
+        range_of_cells,
         SHARE,
     ),
     "fs_fig5_cka_ratio": Measure(
@@ -298,15 +318,15 @@ FIGURE_5 = {
 
 FIGURE_A4 = {
     "fs_figA4_vit_plateau": Measure(
-        "plateau_vit", lambda d: between(d["excursion"], ULTRA_RICH), _largest_mean, POSITIVE
+        "plateau_vit", lambda d: between(d["excursion"], ULTRA_RICH), largest_cell, POSITIVE
     ),
     "fs_figA4_vit_plateau_grows": Measure(
         "plateau_vit", lambda d: d["plateau_end"], _growth_between, POSITIVE
     ),
     "fs_figA4_vit_lazy": Measure(
         "plateau_vit",
-        lambda d: between(d["kernel_change"].where(d["peak_ratio"] < CRITICAL), LAZY),
-        _largest_mean,
+        lambda d: between(d["kernel_change"].where(d["peak_ratio"] < CATAPULT_ABOVE), LAZY),
+        _largest_below_critical,
         SHARE,
     ),
 }
@@ -320,18 +340,18 @@ def _depths(name: str, window: tuple[float, float]) -> Callable[[xr.Dataset], xr
 
 FIGURE_A10 = {
     "fs_figA10_init_lazy_depths": Measure(
-        "curvature", _depths("sharpness_start", LAZY), slope_error(lambda _: -2.0), POSITIVE
+        "curvature", _depths("sharpness_start", LAZY), slope_error("lazy"), POSITIVE
     ),
     "fs_figA10_final_lazy_depths": Measure(
-        "curvature", _depths("sharpness_end", LAZY), slope_error(lambda _: -2.0), POSITIVE
+        "curvature", _depths("sharpness_end", LAZY), slope_error("lazy"), POSITIVE
     ),
     "fs_figA10_final_rich_depths": Measure(
-        "curvature", _depths("sharpness_end", RICH), slope_error(lambda L: -2.0 / L), POSITIVE
+        "curvature", _depths("sharpness_end", RICH), slope_error("rich"), POSITIVE
     ),
     "fs_figA10_edge_depths": Measure(
         "curvature",
         _depths("edge_ratio_end", RICH),
-        lambda d: float(np.min([_mean(values) for values in d.values()])),
+        lambda d: float(np.min([mean_of_cells(values) for values in d.values()])),
     ),
     "fs_figA10_vit_init_lazy": Measure("curvature_vit", _single("sharpness_start", LAZY), slope),
 }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import xarray as xr
 
+GAMMA, ETA = "log10_gamma", "log10_eta"
+CATAPULT_ABOVE = 1.3  # peak over initial loss from which a run counts as a catapult (section 2.5)
+
 
 def upper_edge(holds: xr.DataArray, dim: str = "log10_eta") -> xr.DataArray:
     """Largest coordinate of ``dim`` at which ``holds`` is true; NaN where it never is."""

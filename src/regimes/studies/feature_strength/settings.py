@@ -59,8 +59,8 @@ class Network(RunSettings):
         "mlp", description="architecture of section 3.2"
     )
     depth: Annotated[int, Field(ge=2, le=64)] = Field(
-        description="L in gamma^(2/L): weight layers of an MLP, 4 for the CNN, 3 assigned to ResNets"
-        " and ViTs"
+        description="L in gamma^(2/L): weight layers of an MLP, 4 for the CNN, an assigned 3 for"
+        " ResNets and ViTs"
     )
     blocks: Annotated[int, Field(ge=1, le=16)] = Field(
         2, description="blocks of a ViT, blocks per stage of a ResNet"

@@ -25,7 +25,33 @@ from regimes.studies.feature_strength.toys import (
     pair_threshold,
 )
 
-__all__ = ["P0", "P1", "XENT_MINIMUM", "initial_loss", "one_weight_curvature", "pair_threshold"]
+__all__ = [
+    "LOSS_NAMES",
+    "P0",
+    "P1",
+    "REGIMES",
+    "TOY_WINDOWS",
+    "XENT_MINIMUM",
+    "catapult_duration",
+    "escape_time",
+    "eta_crit",
+    "eta_crit_asymptote",
+    "eta_min",
+    "exponent",
+    "flow_time",
+    "guide",
+    "initial_loss",
+    "initial_slope",
+    "minimiser",
+    "one_weight_curvature",
+    "pair_divergence",
+    "pair_overshoot",
+    "pair_threshold",
+    "plateau_exponent",
+    "sharpness_exponent",
+    "staircase_half_steps",
+    "superclass_plateau",
+]
 
 Array = np.ndarray
 LOSS_NAMES = ["mse", "cross_entropy"]
@@ -101,11 +127,6 @@ def guide(log10_gamma: Array, slope: float, anchor: tuple[float, float]) -> tupl
 def sharpness_exponent(regime: str, depth: int) -> float:
     """Exponent of gamma of the top Hessian eigenvalue: -2 (lazy), -2/L at convergence (rich)."""
     return -exponent("eta_crit", "mse", regime, depth)
-
-
-def closing_exponent(depth: int) -> float:
-    """Exponent of T of the gamma at which the triangle closes, L/(L-2); infinite for L = 2."""
-    return math.inf if depth == 2 else depth / (depth - 2)
 
 
 def plateau_exponent(depth: int) -> float:

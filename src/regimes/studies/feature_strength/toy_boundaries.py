@@ -8,8 +8,8 @@ import xarray as xr
 
 from regimes.fit.power_laws import fit_power_law
 from regimes.studies.feature_strength import theory
+from regimes.studies.feature_strength.edges import ETA, GAMMA
 
-GAMMA, ETA = "log10_gamma", "log10_eta"
 TRAINED_BELOW = 0.5  # final over initial excess loss of a trainable cell (section 6.2)
 
 TEXTS = {

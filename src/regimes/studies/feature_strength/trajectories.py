@@ -33,6 +33,34 @@ def online_loss(data: xr.Dataset) -> xr.DataArray:
     return loss.assign_attrs(binned=1)
 
 
+def with_losses(data: xr.Dataset) -> xr.Dataset:
+    """Online loss of an experiment as ``loss`` over ``step``, whether stored binned or not."""
+    # The setting of that name, mse or cross_entropy, makes room.
+    stored = ["train_loss", "train_loss_binned", "bin_step", "step", "loss"]
+    return data.drop_vars(stored, errors="ignore").assign(loss=online_loss(data))
+
+
+def at_last_step(values: xr.DataArray, steps: xr.DataArray, dim: str) -> xr.DataArray:
+    """Values at each run's own last recorded step; NaN where the run had diverged.
+
+    Parameters
+    ----------
+    values
+        Over ``dim``, whose coordinate holds the recorded steps of all runs together.
+    steps
+        Number of steps of each run; every run records its last step.
+    """
+    return values.where(values[dim] == steps).max(dim)
+
+
+def last_layer(values: xr.DataArray) -> xr.DataArray:
+    """Values of each run's last layer: the largest ``layer`` with any finite value."""
+    others = [dim for dim in values.dims if dim.endswith("_step")]
+    known = values.notnull().any(others)
+    last = values["layer"].where(known).max("layer")
+    return values.where(values["layer"] == last).max("layer")
+
+
 def smoothing(loss: xr.DataArray) -> int:
     """Half-width of the moving average that suits an online loss: none for means over bins."""
     return 0 if loss.attrs.get("binned") else HALF_WINDOW

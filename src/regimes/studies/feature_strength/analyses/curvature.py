@@ -13,8 +13,12 @@ import xarray as xr
 from regimes.fit.grids import by_setting
 from regimes.fit.power_laws import fit_power_law
 from regimes.studies.feature_strength import plateaus
-from regimes.studies.feature_strength.analyses.loss_curves import at_last_step, with_losses
-from regimes.studies.feature_strength.trajectories import described, smoothing
+from regimes.studies.feature_strength.trajectories import (
+    at_last_step,
+    described,
+    smoothing,
+    with_losses,
+)
 
 LAZY, RICH = (-np.inf, -2.0), (1.0, np.inf)  # windows of log10 gamma for the fits
 LEADING = 10  # eigenvalues followed in time: one per class
@@ -125,12 +129,12 @@ def spectral(dense: xr.Dataset) -> xr.Dataset:
         "spectrum_end": (end, "leading eigenvalues after the last step"),
         "spectrum_change": (
             # A run that diverged has no change over time.
-            change.max(["spectrum_step", "rank"]).where(finite.any("rank")),
+            change.max(["spectrum_step", "rank"]).where(finite.sel(rank=leading).all("rank")),
             f"largest relative change over time of the first {LEADING} eigenvalues",
         ),
         "outliers": (gap_rank(end), "rank k of the largest ratio lambda_k / lambda_(k+1)"),
         "large_count": (
-            (end > LARGE * end.sel(rank=1)).sum("rank").where(finite.any("rank")),
+            large_count(end),
             f"recorded eigenvalues above {LARGE:g} of the first",
         ),
     }
@@ -139,14 +143,28 @@ def spectral(dense: xr.Dataset) -> xr.Dataset:
     return result.dropna("depth", how="all").rename(depth="spectrum_depth")
 
 
+def large_count(spectrum: xr.DataArray) -> xr.DataArray:
+    """Number of eigenvalues above `LARGE` times the first.
+
+    Eigenvalues fall with rank: those after a known small one are small too. NaN where one before
+    that is unknown.
+    """
+    level = LARGE * spectrum.sel(rank=1, drop=True)
+    small = (spectrum <= level).cumsum("rank") > 0
+    return (spectrum > level).sum("rank").where((spectrum.notnull() | small).all("rank"))
+
+
 def gap_rank(spectrum: xr.DataArray, low: int = 2, high: int = 40) -> xr.DataArray:
     """Rank k in [low, high] with the largest ratio lambda_k / lambda_(k+1); NaN without any.
 
-    Ratios count only where both eigenvalues are positive.
+    Ratios count only where both eigenvalues are positive; NaN too where one of the recorded
+    eigenvalues low to high + 1 is unknown.
     """
+    needed = spectrum["rank"].where((spectrum["rank"] >= low) & (spectrum["rank"] <= high + 1))
+    complete = (spectrum.notnull() | needed.isnull()).all("rank")
     positive = spectrum.where(spectrum > 0)
     ratio = positive / positive.shift(rank=-1)
     ratio = ratio.where((spectrum["rank"] >= low) & (spectrum["rank"] <= high))
-    known = ratio.notnull().any("rank")
+    known = ratio.notnull().any("rank") & complete
     best = ratio.fillna(-np.inf).argmax("rank")
     return spectrum["rank"].isel(rank=best).drop_vars("rank").where(known)

@@ -7,8 +7,8 @@ import xarray as xr
 
 from regimes.fit.grids import by_setting
 from regimes.fit.power_laws import fit_power_law
-from regimes.studies.feature_strength import plateaus
-from regimes.studies.feature_strength.trajectories import described, online_loss, smoothing
+from regimes.studies.feature_strength import plateaus, theory
+from regimes.studies.feature_strength.trajectories import described, smoothing, with_losses
 
 RICH_WINDOW = (1.0, 4.0)  # log10 gamma, where the plateau is long enough to follow its power law
 RATE_SETTINGS = ("eta_factor", "log10_eta")  # the settings in which candidate rates can differ
@@ -33,29 +33,9 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     length = np.log10(result["plateau_end"]).mean("seed")
     growth = fit_power_law(length, "log10_gamma", *RICH_WINDOW)
     growth = growth.rename({name: f"growth_{name}" for name in growth.data_vars})
-    growth["growth_theory"] = 1 - 2 / result["depth"]
+    growth["growth_theory"] = theory.plateau_exponent(result["depth"])
     growth["growth_theory"].attrs = {"long_name": "exponent 1 - 2/L", "units": "1"}
     return xr.merge([result, growth], combine_attrs="drop_conflicts")
-
-
-def with_losses(data: xr.Dataset) -> xr.Dataset:
-    """Online loss of an experiment as ``loss`` over ``step``, whether stored binned or not."""
-    # The setting of that name, mse or cross_entropy, makes room.
-    stored = ["train_loss", "train_loss_binned", "bin_step", "step", "loss"]
-    return data.drop_vars(stored, errors="ignore").assign(loss=online_loss(data))
-
-
-def at_last_step(values: xr.DataArray, steps: xr.DataArray, dim: str) -> xr.DataArray:
-    """Values at each run's own last recorded step; NaN where the run had diverged.
-
-    Parameters
-    ----------
-    values
-        Over ``dim``, whose coordinate holds the recorded steps of all runs together.
-    steps
-        Number of steps of each run; every run records its last step.
-    """
-    return values.where(values[dim] == steps).max(dim)
 
 
 def candidates(data: xr.Dataset) -> xr.Dataset:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import xarray as xr
 
-from regimes.studies.feature_strength.analyses.loss_curves import (
+from regimes.studies.feature_strength.analyses.loss_curves import candidates, describe, tuned
+from regimes.studies.feature_strength.trajectories import (
     at_last_step,
-    candidates,
-    describe,
-    tuned,
+    described,
+    last_layer,
     with_losses,
 )
-from regimes.studies.feature_strength.analyses.universality import last_layer
-from regimes.studies.feature_strength.trajectories import described
 
 
 def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:

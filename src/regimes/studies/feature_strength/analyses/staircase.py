@@ -6,12 +6,9 @@ import numpy as np
 import xarray as xr
 
 from regimes.fit.grids import by_setting
+from regimes.studies.feature_strength import theory
 from regimes.studies.feature_strength.trajectories import described
 
-CLASSES, PER_SUPER_CLASS = 10, 5
-# Mean over classes of (f - onehot)^2 when f is 1/5 on the classes of the right super-class:
-# ((1 - 1/5)^2 + 4 (1/5)^2) / 10 = (1 - 1/5) / 10 (section 6.3).
-SECOND_PLATEAU = (1 - 1 / PER_SUPER_CLASS) / CLASSES
 BAND = (0.078, 0.082)  # losses that count as lying on the second plateau
 WINDOW = (250, 650)  # steps well inside the second plateau
 
@@ -37,7 +34,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
             "steps with test loss in {} to {}, interpolated between test steps".format(*BAND),
         ),
         "exact_level": (
-            xr.DataArray(SECOND_PLATEAU),
+            xr.DataArray(theory.superclass_plateau()),
             "loss of the predictor that knows only the super-class",
         ),
     }

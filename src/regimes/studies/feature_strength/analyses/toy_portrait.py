@@ -8,7 +8,7 @@ import xarray as xr
 from regimes.fit.grids import by_setting
 from regimes.fit.power_laws import fit_power_law
 from regimes.studies.feature_strength import theory
-from regimes.studies.feature_strength.edges import best, lower_edge, upper_edge
+from regimes.studies.feature_strength.edges import CATAPULT_ABOVE, best, lower_edge, upper_edge
 from regimes.studies.feature_strength.toy_boundaries import (
     ETA,
     GAMMA,
@@ -18,7 +18,6 @@ from regimes.studies.feature_strength.toy_boundaries import (
     stacked,
 )
 
-CATAPULT_ABOVE = 1.3  # peak over initial excess loss from which a cell counts as a catapult (2.5)
 BOUNDED_BELOW = 1e3  # size of the weight after the last step
 # Final losses below this share of the initial one are zero up to rounding: they tie.
 ZERO_BELOW = 1e-12

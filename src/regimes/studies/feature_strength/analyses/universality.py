@@ -9,8 +9,7 @@ import xarray as xr
 
 from regimes.fit.grids import by_setting
 from regimes.observe.agreement import kernel_agreement, output_agreement
-from regimes.studies.feature_strength.analyses.loss_curves import at_last_step
-from regimes.studies.feature_strength.trajectories import described
+from regimes.studies.feature_strength.trajectories import at_last_step, described, last_layer
 
 SCATTER_POINTS = 1200  # enough to show the cloud, few enough to draw
 DEPTH = 3  # the scatter's networks
@@ -64,14 +63,6 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     return result.merge(
         scatters(dense["outputs"].sel(depth=depth), result["output_correlation"].sel(depth=depth))
     )
-
-
-def last_layer(values: xr.DataArray) -> xr.DataArray:
-    """Values of each run's last layer: the largest ``layer`` with any finite value."""
-    others = [dim for dim in values.dims if dim.endswith("_step")]
-    known = values.notnull().any(others)
-    last = values["layer"].where(known).max("layer")
-    return values.where(values["layer"] == last).max("layer")
 
 
 def pairwise(

@@ -47,11 +47,11 @@ def _scatter(axes: Axes, data: xr.Dataset, colour: str) -> None:
 
 
 def pair_means(pairs: xr.DataArray) -> np.ndarray:
-    """Mean over seeds of the agreement of two gammas, without networks with themselves."""
-    itself = (pairs["log10_gamma"] == pairs["other_log10_gamma"]) & (
-        pairs["seed"] == pairs["other_seed"]
-    )
-    mean = pairs.where(~itself).mean(["seed", "other_seed"])
+    """Mean agreement of two gammas over pairs of different seeds.
+
+    Networks of one seed share initial weights and data and are not independent.
+    """
+    mean = pairs.where(pairs["seed"] != pairs["other_seed"]).mean(["seed", "other_seed"])
     return mean.transpose("log10_gamma", "other_log10_gamma").values
 
 

@@ -9,17 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from regimes.plot import style
+from regimes.studies.feature_strength.edges import CATAPULT_ABOVE
 from regimes.studies.feature_strength.figures.fig2 import losses, plateau_points
 from regimes.studies.feature_strength.panels import gamma_colour
-
-CRITICAL = 1.3  # largest / initial loss of runs below eta_crit
 
 
 def _frozen(axes: Axes, data: xr.Dataset) -> None:
     """Change of the last kernel against gamma for every learning rate below eta_crit."""
-    change = (
-        data["kernel_change"].where(data["peak_ratio"] < CRITICAL).stack(run=["seed", "candidate"])
-    )
+    below = data["peak_ratio"] < CATAPULT_ABOVE
+    change = data["kernel_change"].where(below).stack(run=["seed", "candidate"])
     for gamma in data["log10_gamma"].values:
         values = change.sel(log10_gamma=gamma).values
         axes.plot(

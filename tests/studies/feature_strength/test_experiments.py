@@ -157,7 +157,14 @@ def test_summaries_are_those_of_the_recorded_losses():
 def test_runs_come_back_in_the_order_asked_for():
     """Shapes, seeds and precisions that make several programs, in mixed order."""
     runs = [
-        run(seed=seed, width=width, log10_gamma=g, log10_eta=0.25 * g + 0.01 * seed, steps=steps)
+        run(
+            seed=seed,
+            width=width,
+            log10_gamma=g,
+            eta_rule="power",
+            eta_factor=1 + seed,
+            steps=steps,
+        )
         for g in (1.0, -3.0)
         for width, steps in ((8, 4), (12, 3))
         for seed in (1, 0)

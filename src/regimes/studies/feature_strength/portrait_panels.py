@@ -116,14 +116,15 @@ def power_text(exponent: float) -> str:
 def guide_level(mean: xr.DataArray, guide: Guide) -> float:
     """Log10 prefactor of a guide from an edge averaged over seeds (log10_gamma).
 
-    Where a scale has no feature strength in the window, all on its side of gamma = 1 count.
+    Where a scale has no two edges in the window, all on its side of gamma = 1 count; a single one
+    places no line.
     """
     low, high = WINDOWS[guide.window]
     side = (-np.inf, 0.0) if guide.lazy else (0.0, np.inf)
     gap = mean - guide.exponent * mean[GAMMA]
     for start, end in ((low, high), side):
         inside = gap.sel({GAMMA: slice(start - 1e-6, end + 1e-6)})
-        if inside.notnull().any():
+        if inside.notnull().sum() >= 2:
             return float(inside.mean())
     return float("nan")
 

@@ -79,7 +79,7 @@ def _accuracy(axes: Axes, data: xr.Dataset) -> None:
             label=f"$T={int(budget)}$",
         )
     axes.set(xscale="log", xlabel=r"feature strength $\gamma$", ylabel="test accuracy")
-    axes.legend(loc="lower left")
+    axes.legend(loc="best")
 
 
 def plateau_points(axes: Axes, data: xr.Dataset) -> None:

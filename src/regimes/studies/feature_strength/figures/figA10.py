@@ -19,7 +19,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     panels = figure.subplots(2, len(columns), sharey="row", squeeze=False)
     for index, (title, data) in enumerate(columns):
         upper, lower = panels[:, index]
-        top_eigenvalues(upper, data, legend=index == 0)
+        top_eigenvalues(upper, data, legend=index == len(columns) - 1)
         edge_ratio(lower, data)
         upper.set_title(title)
         if index:

@@ -41,7 +41,7 @@ class Checkout:
     def run(self, *targets: str, fails: bool = False, cores: int = 2) -> str:
         """Run snakemake to its end and return what it printed."""
         process = self.start("--cores", str(cores), *targets)
-        output, _ = process.communicate(timeout=600)
+        output, _ = process.communicate(timeout=1500)
         assert (process.returncode != 0) == fails, output
         return output
 

@@ -15,6 +15,7 @@ from tests.workflow.conftest import REPOSITORY, Checkout, build_once
 pytestmark = [
     pytest.mark.workflow,
     pytest.mark.slow,
+    pytest.mark.timeout(1800),
     pytest.mark.xdist_group("feature_strength"),
 ]
 

@@ -42,15 +42,6 @@ WATCHED = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small gain nothing from threads, which wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def run(architecture="mlp", **changes):
     settings = {"architecture": architecture, "seed": 0, "log10_gamma": 0.0, **BASE, **SMALL}
     return Network.model_validate({**settings, **OF[architecture], **changes})

@@ -85,6 +85,7 @@ class Experiment(_Strict):
     title: str
     train: Name = Field(description="kind of run: a name in the study's settings.KINDS")
     split: str = Field(description="setting whose values get a results file each")
+    start: Name | None = Field(None, description="start point: a name in the study's starts")
     settings: dict[str, Any] = {}
     scales: dict[Scale, Scale | ScaleConfig]
 
@@ -99,6 +100,14 @@ class Experiment(_Strict):
         """Grids at a scale (following an alias), or None where it has none."""
         value = self.scales.get(scale)
         return self.scales[value] if isinstance(value, str) else value
+
+
+class Start(_Strict):
+    """What runs of one experiment hand on to runs of others, for instance final weights."""
+
+    title: str
+    experiment: Name
+    keep: Annotated[list[str], Field(min_length=1, description="variables that are handed on")]
 
 
 class Analysis(_Strict):
@@ -153,6 +162,7 @@ class Study(_Strict):
     title: str
     paper: Paper
     experiments: dict[Name, Experiment]
+    starts: dict[Name, Start] = {}
     analyses: dict[Name, Analysis]
     figures: dict[FigureName, Figure]
     claims: list[Claim]
@@ -388,6 +398,43 @@ class Config:
                         f"{nearest(name, present)}",
                     )
 
+    def _check_starts(self, study: str) -> None:
+        """Start points exist, have runs where they are needed, and do not go round in circles."""
+        experiments, starts = self.studies[study].experiments, self.studies[study].starts
+        for name, entry in starts.items():
+            if entry.experiment not in experiments:
+                raise self.error(
+                    study,
+                    ("starts", name, "experiment"),
+                    f"got '{entry.experiment}': unknown; {nearest(entry.experiment, experiments)}",
+                )
+        for name, experiment in experiments.items():
+            where = ("experiments", name, "start")
+            if experiment.start is not None and experiment.start not in starts:
+                raise self.error(
+                    study,
+                    where,
+                    f"got '{experiment.start}': unknown; {nearest(experiment.start, starts)}",
+                )
+        for name, experiment in experiments.items():
+            passed, current = [name], experiment
+            while current.start is not None:
+                before = starts[current.start].experiment
+                if before in passed:
+                    circle = " -> ".join([*passed, before])
+                    raise self.error(
+                        study, ("experiments", name, "start"), f"goes round in a circle: {circle}"
+                    )
+                for scale in current.scales:
+                    if experiments[before].at(scale) is None:
+                        raise self.error(
+                            study,
+                            ("experiments", passed[-1], "scales", scale),
+                            f"starts from {before}, which has no scale '{scale}'",
+                        )
+                passed.append(before)
+                current = experiments[before]
+
     def _check_references(self, study: str) -> None:
         config = self.studies[study]
         if config.study != study:
@@ -408,6 +455,7 @@ class Config:
                     f"got '{experiment.split}', not a setting of {experiment.train}; "
                     f"{nearest(experiment.split, fields)}",
                 )
+        self._check_starts(study)
         self._check_modules(study)
         used = {
             "analyses": ("experiments", config.experiments),

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from regimes import paths, plan, provenance, store
-from regimes.config import Config, ConfigError, RunSettings
+from regimes.config import Config, ConfigError, RunSettings, nearest
 
 
 class Changed(Exception):
@@ -65,8 +65,11 @@ def with_hyperparameters(trained: xr.Dataset, kind: str, runs: Sequence[RunSetti
     return trained.assign_coords(coordinates)
 
 
-def _finished_runs(path: str, code: str) -> xr.Dataset | None:
-    """Finished runs of an existing batch file, None if it cannot be built upon."""
+def _finished_runs(path: str, code: str, start: str) -> xr.Dataset | None:
+    """Finished runs of an existing batch file, None if it cannot be built upon.
+
+    They count if the same code trained them, from the same start point.
+    """
     try:
         old = store.read_netcdf(path)
     except FileNotFoundError:
@@ -74,7 +77,8 @@ def _finished_runs(path: str, code: str) -> xr.Dataset | None:
     except store.BadFile as error:
         print(f"{error} Training the batch anew.", flush=True)
         return None
-    return old if old.attrs.get("code_fingerprint") == code else None
+    known = (old.attrs.get("code_fingerprint"), old.attrs.get("start_lineage", ""))
+    return old if known == (code, start) else None
 
 
 def train_batch(
@@ -92,6 +96,7 @@ def train_batch(
     """
     from regimes import device as devices
 
+    entry = config.studies[study].experiments[experiment]
     batch = plan.find_batch(config, study, experiment, scale, name)
     fingerprint = plan.train_fingerprint(study, batch)
     check_unchanged("configuration", digest, batch.digest)
@@ -99,7 +104,7 @@ def train_batch(
     devices.set_policy()
     device = devices.choose(config.main.device, scale)
     path = paths.batch(scale, study, experiment, name)
-    old = _finished_runs(path, fingerprint)
+    old = _finished_runs(path, fingerprint, batch.start)
     done = set() if old is None else set(map(str, old["run_id"].values))
     missing = [run for run in batch.runs if plan.run_id(batch.kind, run) not in done]
     started = time.perf_counter()
@@ -107,7 +112,10 @@ def train_batch(
     if missing:
         print(f"training {len(missing)} of {len(batch.runs)} runs on {device}", flush=True)
         module = importlib.import_module(f"regimes.studies.{study}.experiments")
-        new = module.KINDS[batch.kind](missing, device)
+        given = {}
+        if entry.start is not None:
+            given["start"] = store.read_netcdf(paths.start(scale, study, entry.start))
+        new = module.KINDS[batch.kind](missing, device, **given)
         parts.append(with_hyperparameters(new, batch.kind, missing))
     wanted = [plan.run_id(batch.kind, run) for run in batch.runs]
     joined = store.select_runs(store.join_runs(parts), wanted)
@@ -127,6 +135,8 @@ def train_batch(
         "device": device.type,
         "precision": "TF32 off; types as stored",
     }
+    if entry.start is not None:
+        attributes |= {"start": entry.start, "start_lineage": batch.start}
     store.write_netcdf(path, joined, attributes)
     session = provenance.session(config.root, time.perf_counter() - started)
     session["trained"] = len(missing)
@@ -157,6 +167,38 @@ def read_experiment(config: Config, scale: str, study: str, experiment: str) -> 
     # Batches that name different table entries differ in their fingerprints.
     codes = sorted({part.attrs["code_fingerprint"] for part in parts})
     return joined.assign_attrs(training_fingerprints=codes)
+
+
+def hand_on(config: Config, scale: str, study: str, start: str) -> None:
+    """Write a start point: what is kept of the finished runs of its experiment.
+
+    Raises
+    ------
+    ConfigError
+        If the runs have no variable of a name that is to be kept.
+    """
+    entry = config.studies[study].starts[start]
+    trained = read_experiment(config, scale, study, entry.experiment)
+    for index, name in enumerate(entry.keep):
+        if name not in trained.data_vars:
+            raise config.error(
+                study,
+                ("starts", start, "keep", index),
+                f"got '{name}': runs of {entry.experiment} have no such variable; "
+                f"{nearest(name, map(str, trained.data_vars))}",
+            )
+    attributes = {
+        "title": entry.title,
+        "study": study,
+        "start": start,
+        "experiment": entry.experiment,
+        "scale": scale,
+        "lineage": plan.start_lineage(config, scale, study, start),
+        "training_fingerprints": trained.attrs["training_fingerprints"],
+        "format": plan.FORMAT,
+        "package_versions": provenance.package_versions(),
+    }
+    store.write_netcdf(paths.start(scale, study, start), trained[entry.keep], attributes)
 
 
 def analyse(config: Config, scale: str, study: str, analysis: str, code: str = "") -> None:

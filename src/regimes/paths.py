@@ -8,6 +8,11 @@ def batch(scale: str, study: str, experiment: str, name: str) -> str:
     return f"results/{scale}/{study}/runs/{experiment}/{name}.nc"
 
 
+def start(scale: str, study: str, name: str) -> str:
+    """Start point that runs of one experiment hand on to others (netCDF)."""
+    return f"results/{scale}/{study}/start/{name}.nc"
+
+
 def analysis(scale: str, study: str, name: str) -> str:
     """Result of an analysis (netCDF)."""
     return f"results/{scale}/{study}/{name}.nc"

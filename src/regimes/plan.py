@@ -31,17 +31,27 @@ LONGEST_AXIS = 10_000  # values that an evenly spaced axis may have
 
 @dataclass(frozen=True)
 class Batch:
-    """Runs that share one value of the split axis of their experiment."""
+    """Runs that share one value of the split axis of their experiment.
+
+    Attributes
+    ----------
+    experiment, name, kind : str
+    runs : tuple of RunSettings
+    start : str
+        Digest of the lineage of the start point, empty without one.
+    """
 
     experiment: str
     name: str
     kind: str
     runs: tuple[RunSettings, ...]
+    start: str = ""
 
     @functools.cached_property
     def digest(self) -> str:
-        """Hash of the runs and their order, 16 hex digits."""
-        return _digest([run_id(self.kind, run) for run in self.runs])
+        """Hash of the runs, their order and their start point, 16 hex digits."""
+        runs = [run_id(self.kind, run) for run in self.runs]
+        return _digest([*runs, self.start] if self.start else runs)
 
 
 def _digest(value: Any, length: int = 16) -> str:
@@ -152,7 +162,7 @@ def batches(config: Config, study: str, experiment: str, scale: str) -> dict[str
                         f"repeats a run ({', '.join(f'{k}={v}' for k, v in point.items())})",
                     )
                 runs[identity] = run
-    return _split(config, study, experiment, here, runs)
+    return _split(config, study, experiment, scale, here, runs)
 
 
 def _runs_of(
@@ -183,7 +193,12 @@ def _runs_of(
 
 
 def _split(
-    config: Config, study: str, experiment: str, here: tuple, runs: dict[str, RunSettings]
+    config: Config,
+    study: str,
+    experiment: str,
+    scale: str,
+    here: tuple,
+    runs: dict[str, RunSettings],
 ) -> dict[str, Batch]:
     definition = config.studies[study].experiments[experiment]
     grouped: dict[str, list[RunSettings]] = {}
@@ -199,8 +214,11 @@ def _split(
                 f"which give one file name, {name}",
             )
         grouped.setdefault(name, []).append(run)
+    start = ""
+    if definition.start is not None:
+        start = _digest(start_lineage(config, scale, study, definition.start))
     return {
-        name: Batch(experiment, name, definition.train, tuple(members))
+        name: Batch(experiment, name, definition.train, tuple(members), start)
         for name, members in grouped.items()
     }
 
@@ -275,6 +293,20 @@ def experiments_at(config: Config, scale: str, study: str, analysis: str) -> lis
     return found
 
 
+def start_lineage(config: Config, scale: str, study: str, start: str) -> dict[str, str]:
+    """All that a start point depends on: what it keeps, runs and code of its experiment."""
+    entry = config.studies[study].starts[start]
+    return {"keep": " ".join(entry.keep), **_batches(config, scale, study, entry.experiment)}
+
+
+def _batches(config: Config, scale: str, study: str, experiment: str) -> dict[str, str]:
+    """Runs and code of each batch of an experiment."""
+    return {
+        f"{experiment}/{name}": f"{batch.digest} {train_fingerprint(study, batch)}"
+        for name, batch in batches(config, study, experiment, scale).items()
+    }
+
+
 def lineage(config: Config, scale: str, study: str, analysis: str) -> dict[str, str]:
     """All that an analysis depends on: its code, and runs and code of each batch it reads.
 
@@ -282,12 +314,10 @@ def lineage(config: Config, scale: str, study: str, analysis: str) -> dict[str, 
     step back where a file in between is missing, for instance after a failure;
     without it a stale figure would pass for current.
     """
-    found = {
-        f"{experiment}/{name}": f"{batch.digest} {train_fingerprint(study, batch)}"
-        for experiment in experiments_at(config, scale, study, analysis)
-        for name, batch in batches(config, study, experiment, scale).items()
-    }
-    return {"analysis": analysis_fingerprint(study, analysis), **found}
+    found = {"analysis": analysis_fingerprint(study, analysis)}
+    for experiment in experiments_at(config, scale, study, analysis):
+        found |= _batches(config, scale, study, experiment)
+    return found
 
 
 def lineages(config: Config, scale: str, study: str, analyses: Iterable[str]) -> dict[str, str]:

@@ -135,6 +135,8 @@ def _check_target(config: Config, target: str) -> str:
         experiment = pick("experiment", 4, entry.experiments)
         found = plan.batches(config, study, experiment, scale)
         valid = [f"runs/{experiment}/{name}.nc" for name in found]
+    elif len(parts) > 3 and parts[3] == "start":
+        valid = [f"start/{name}.nc" for name in entry.starts]
     else:
         valid = ["claims.csv", *(f"{name}.nc" for name in entry.analyses)]
     if rest not in valid:

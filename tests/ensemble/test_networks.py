@@ -15,9 +15,12 @@ from regimes.nn.mlp import MLP
 RUNS, SAMPLES = 3, 11
 
 
-def setting(depth, bias=True, dtype=torch.float64, runs=RUNS, width=7):
+FORMS = [("relu", False), ("tanh", True)]
+
+
+def setting(depth, bias=True, dtype=torch.float64, runs=RUNS, width=7, form=FORMS[0]):
     """Parameters, reference, data of a few small networks."""
-    model = MLP(5, width, depth, 10, bias)
+    model = MLP(5, width, depth, 10, bias, *form)
     drawn = [model.initial(lambda n, r=r: numpy_stream(r, "w", n)) for r in range(runs)]
     params = {n: torch.from_numpy(np.stack([d[n] for d in drawn])).to(dtype) for n in drawn[0]}
     rng = np.random.default_rng(1)
@@ -31,11 +34,12 @@ def setting(depth, bias=True, dtype=torch.float64, runs=RUNS, width=7):
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
-@pytest.mark.parametrize("depth", [2, 3, 5])
+@pytest.mark.parametrize("depth", [1, 2, 3, 5])
 @pytest.mark.parametrize("bias", [True, False])
-def test_layered_equals_functional_equals_autograd(loss, depth, bias):
-    model, params, x, targets, reference, gamma = setting(depth, bias)
-    layered = LayeredNetwork(depth, LOSSES[loss])
+@pytest.mark.parametrize("form", FORMS)
+def test_layered_equals_functional_equals_autograd(loss, depth, bias, form):
+    model, params, x, targets, reference, gamma = setting(depth, bias, form=form)
+    layered = LayeredNetwork(depth, LOSSES[loss], *form)
     functional = FunctionalNetwork(model.apply, LOSSES[loss])
     prepared = layered.prepare(params)
     value, gradient = layered.loss_and_gradient(prepared, x, targets, reference, gamma)
@@ -49,6 +53,8 @@ def test_layered_equals_functional_equals_autograd(loss, depth, bias):
     f = (model.apply(leaf, x[1]) - reference[1]) / gamma[1]
     if loss == "mse":
         plain = torch.nn.functional.mse_loss(f, targets[1])
+    elif loss == "half_squares":
+        plain = torch.nn.functional.mse_loss(f, targets[1]) * 10 / 2
     else:
         plain = torch.nn.functional.cross_entropy(f, targets[1].argmax(1))
     plain.backward()
@@ -60,19 +66,21 @@ def test_layered_equals_functional_equals_autograd(loss, depth, bias):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 @pytest.mark.parametrize("width", [7, 16])
-def test_bits_of_a_run_do_not_depend_on_the_others(dtype, loss, width):
+@pytest.mark.parametrize("form", FORMS)
+def test_bits_of_a_run_do_not_depend_on_the_others(dtype, loss, width, form):
     torch.set_num_threads(1)
     found = {}
     for runs in (2, 3, 5, 8):
-        model, params, x, targets, reference, gamma = setting(3, True, dtype, 8, width)
-        network = LayeredNetwork(3, LOSSES[loss])
+        model, params, x, targets, reference, gamma = setting(3, True, dtype, 8, width, form)
+        network = LayeredNetwork(3, LOSSES[loss], *form)
         part = slice(0, runs)
         params = network.prepare({n: p[part] for n, p in params.items()})
         for _ in range(5):
             value, gradient = network.loss_and_gradient(
                 params, x[part], targets[part], reference[part], gamma[part]
             )
-            UPDATES["sgd"](params, gradient, torch.linspace(0.1, 0.9, 8, dtype=dtype)[part])
+            rate = torch.linspace(0.1, 0.9, 8, dtype=dtype)[part]
+            UPDATES["sgd"].apply(params, gradient, {}, {"rate": rate})
         found[runs] = (value, params)
     for runs, (value, params) in found.items():
         for lane in (0, 1):
@@ -120,6 +128,48 @@ def test_accuracy_counts_ties_and_missing_numbers_as_wrong():
 def test_sign_update_moves_every_parameter_by_the_rate():
     params = {"w1": torch.zeros(2, 3, 3)}
     gradient = {"w1": torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(0))}
-    UPDATES["sign"](params, gradient, torch.tensor([0.5, 2.0]))
+    UPDATES["sign"].apply(params, gradient, {}, {"rate": torch.tensor([0.5, 2.0])})
     assert torch.equal(params["w1"].abs().amax((1, 2)), torch.tensor([0.5, 2.0]))
     assert torch.equal(params["w1"].sign(), -gradient["w1"].sign())
+
+
+def test_standard_parameterization_is_that_of_torch():
+    model = MLP(5, 7, 2, 3, activation="tanh", standard=True)
+    drawn = model.initial(lambda name: numpy_stream(0, "w", name))
+    params = {name: torch.from_numpy(value) for name, value in drawn.items()}
+    plain = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 3))
+    plain.double().load_state_dict(
+        {"0.weight": params["w1"].T, "0.bias": params["b1"] + 0.5,
+         "2.weight": params["w2"].T, "2.bias": params["b2"] - 1}
+    )  # fmt: skip
+    moved = {**params, "b1": params["b1"] + 0.5, "b2": params["b2"] - 1}
+    x = torch.randn(11, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model.apply(moved, x), plain(x))
+    wide = MLP(400, 300, 2, 3, standard=True).initial(lambda name: numpy_stream(0, "w", name))
+    assert wide["w1"].std() * 20 == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize("momentum, decay", [(0.0, 0.0), (0.9, 0.0), (0.99, 0.1)])
+def test_heavy_ball_is_sgd_of_torch(momentum, decay):
+    rng = np.random.default_rng(0)
+    start = torch.from_numpy(rng.standard_normal((2, 4, 3)))
+    params = {"w1": start.clone()}
+    memory = UPDATES["heavy_ball"].memory(params)
+    hyper = {
+        "rate": torch.tensor([0.1, 0.02], dtype=torch.float64),
+        "momentum": torch.full((2,), momentum, dtype=torch.float64),
+        "weight_decay": torch.full((2,), decay, dtype=torch.float64),
+    }
+    leaves = [start[run].clone().requires_grad_() for run in range(2)]
+    plain = [
+        torch.optim.SGD([leaf], lr=float(hyper["rate"][run]), momentum=momentum, weight_decay=decay)
+        for run, leaf in enumerate(leaves)
+    ]
+    for _ in range(20):
+        gradient = torch.from_numpy(rng.standard_normal((2, 4, 3)))
+        UPDATES["heavy_ball"].apply(params, {"w1": gradient}, memory, hyper)
+        for run, optimizer in enumerate(plain):
+            leaves[run].grad = gradient[run].clone()
+            optimizer.step()
+    for run, leaf in enumerate(leaves):
+        torch.testing.assert_close(params["w1"][run], leaf.detach(), rtol=1e-13, atol=0)

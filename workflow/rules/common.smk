@@ -15,6 +15,7 @@ wildcard_constraints:
     study=front.either(CONFIG.studies),
     experiment="[a-z0-9_]+",
     batch="[a-z0-9_]+",
+    start="[a-z0-9_]+",
     analysis="[a-z0-9_]+",
     figure="[a-z0-9_A]+",
 
@@ -49,15 +50,33 @@ def claims_definition(wildcards):
     return [c.model_dump(mode="json") for c in CONFIG.studies[wildcards.study].claims]
 
 
-def batches_of_analysis(wildcards):
-    experiments = plan.experiments_at(
-        CONFIG, wildcards.scale, wildcards.study, wildcards.analysis
-    )
+def start_of_batch(wildcards):
+    start = CONFIG.studies[wildcards.study].experiments[wildcards.experiment].start
+    return [] if start is None else paths.start(wildcards.scale, wildcards.study, start)
+
+
+def batches_of(wildcards, experiments):
     return [
         paths.batch(wildcards.scale, wildcards.study, experiment, name)
         for experiment in experiments
         for name in plan.batches(CONFIG, wildcards.study, experiment, wildcards.scale)
     ]
+
+
+def batches_of_start(wildcards):
+    entry = CONFIG.studies[wildcards.study].starts[wildcards.start]
+    return batches_of(wildcards, [entry.experiment])
+
+
+def lineage_of_start(wildcards):
+    return plan.start_lineage(CONFIG, wildcards.scale, wildcards.study, wildcards.start)
+
+
+def batches_of_analysis(wildcards):
+    experiments = plan.experiments_at(
+        CONFIG, wildcards.scale, wildcards.study, wildcards.analysis
+    )
+    return batches_of(wildcards, experiments)
 
 
 def lineage_of_analysis(wildcards):

@@ -1,6 +1,8 @@
 # A batch file is extended, not rebuilt, when runs are added (`update`): the job
 # trains what is missing and keeps the bits of what is there.
 rule train_batch:
+    input:
+        start_of_batch,
     output:
         update("results/{scale}/{study}/runs/{experiment}/{batch}.nc"),
     log:
@@ -13,3 +15,19 @@ rule train_batch:
         "exec {PYTHON} -m regimes --root {ROOT:q} train {wildcards.scale} {wildcards.study}"
         " {wildcards.experiment} {wildcards.batch} --digest {params.digest} --code {params.code}"
         " > {log:q} 2>&1"
+
+
+# What runs of one experiment hand on to others: final weights, eigenvectors.
+rule start_point:
+    input:
+        batches_of_start,
+    output:
+        "results/{scale}/{study}/start/{start}.nc",
+    log:
+        "logs/{scale}/{study}/start/{start}.log",
+    threads: 1
+    params:
+        lineage=lineage_of_start,
+    shell:
+        "exec {PYTHON} -m regimes --root {ROOT:q} start {wildcards.scale} {wildcards.study}"
+        " {wildcards.start} > {log:q} 2>&1"

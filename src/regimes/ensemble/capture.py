@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -10,7 +10,7 @@ WARM_UP = 3  # calls before the capture, in which libraries allocate their works
 
 
 def captured(
-    step: Callable[..., torch.Tensor], state: dict[str, torch.Tensor]
+    step: Callable[..., torch.Tensor], state: Sequence[torch.Tensor]
 ) -> Callable[..., torch.Tensor]:
     """Return a function that does what ``step`` does, replayed as one CUDA graph.
 
@@ -44,7 +44,7 @@ def captured(
 
 def _capture(step, state, inputs):
     buffers = [value.clone(memory_format=torch.contiguous_format) for value in inputs]
-    kept = {name: value.clone() for name, value in state.items()}
+    kept = [value.clone() for value in state]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -54,6 +54,6 @@ def _capture(step, state, inputs):
     program = torch.cuda.CUDAGraph()
     with torch.cuda.graph(program):
         result = step(*buffers)
-    for name, value in state.items():
-        value.copy_(kept[name])
+    for value, before in zip(state, kept, strict=True):
+        value.copy_(before)
     return program, buffers, result

@@ -8,14 +8,13 @@ must stay, it runs on unseen. Either way the other runs go on unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
-from regimes.data.tasks import OnlineStream
 from regimes.ensemble.batches import SMALLEST_WIDTH
 from regimes.ensemble.capture import captured
 from regimes.ensemble.networks import Network, Parameters, stacked
@@ -23,6 +22,18 @@ from regimes.ensemble.updates import Update
 
 LIMIT = 1e30  # a larger loss counts as divergence
 COMPACTION = 20  # steps between looks at which runs diverged
+
+
+class Stream(Protocol):
+    """Batches of a training: `regimes.data.tasks.OnlineStream` or `regimes.data.samples`.
+
+    Iterating yields, ``steps`` times, inputs (S, B, ...) and targets (S, B, C) of S data seeds.
+    """
+
+    steps: int
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the batches of every step."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,10 @@ class Runs:
         Index, along the first axis of the stream's batches, of the data of each group.
     gamma, rate : Tensor (R,)
         Feature strength, and learning rate of every parameter.
+    more : dict of Tensor (R,)
+        Other hyperparameters of the update rule.
+    centred : bool
+        Whether the outputs of the frozen copy are subtracted from those of the network.
     """
 
     start: Parameters
@@ -47,6 +62,8 @@ class Runs:
     stream: torch.Tensor
     gamma: torch.Tensor
     rate: torch.Tensor
+    more: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    centred: bool = True
 
     @property
     def device(self) -> torch.device:
@@ -61,7 +78,8 @@ class State(NamedTuple):
     ----------
     step : int
         Updates done.
-    params : dict of Tensor (R', ...)
+    params, memory : dict of Tensor (R', ...)
+        Parameters, and what the update rule remembers.
     lanes : Tensor (R',)
         Index of each among all runs.
     runs : Runs
@@ -72,6 +90,7 @@ class State(NamedTuple):
     params: Parameters
     lanes: torch.Tensor
     runs: Runs
+    memory: Parameters = {}  # noqa: RUF012 - never changed
 
     @property
     def gamma(self) -> torch.Tensor:
@@ -121,7 +140,7 @@ class Trained(NamedTuple):
 def train(
     network: Network,
     update: Update,
-    stream: OnlineStream,
+    stream: Stream,
     runs: Runs,
     observations: Sequence[Observation] = (),
 ) -> Trained:
@@ -134,7 +153,7 @@ def train(
     update
         Update rule, in place on the parameters.
     stream
-        Fresh batches; its steps are the number of updates.
+        Batches; its steps are the number of updates.
     runs
         Start points, feature strengths, learning rates; at least two runs.
     observations
@@ -172,28 +191,37 @@ class _Program:
         self.network, self.update, self.runs = network, update, runs
         self.start = network.prepare(runs.start)
         self.lanes = torch.arange(len(runs.gamma), device=runs.device)
-        self._set(network.prepare(stacked(runs.start, runs.group)))
+        params = network.prepare(stacked(runs.start, runs.group))
+        self._set(params, update.memory(params))
 
-    def _set(self, params: Parameters) -> None:
+    def _set(self, params: Parameters, memory: Parameters) -> None:
         """Go on with these parameters: what the step reads is fixed until the next call."""
-        self.params = params
+        self.params, self.memory = params, memory
         group = self.runs.group[self.lanes]
         data = self.runs.stream[group]
-        gamma, rate = self.runs.gamma[self.lanes], self.runs.rate[self.lanes]
+        gamma = self.runs.gamma[self.lanes]
+        hyper = {"rate": self.runs.rate, **self.runs.more}
+        hyper = {name: value[self.lanes] for name, value in hyper.items()}
+        zero = gamma.new_zeros(len(gamma), 1, 1)
+        own = torch.equal(data, torch.arange(len(data), device=data.device))
 
         def step(x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            # Frozen copies: one forward pass per group, not per run.
-            frozen = self.network.outputs(self.start, _lanes_of(x, self.runs.stream))
-            reference = frozen.index_select(0, group)
-            x, targets = _lanes_of(x, data), targets.index_select(0, data)
+            reference = zero
+            if self.runs.centred:
+                # Frozen copies: one forward pass per group, not per run.
+                frozen = self.network.outputs(self.start, _lanes_of(x, self.runs.stream))
+                reference = frozen.index_select(0, group)
+            x, targets = _lanes_of(x, data, own), _lanes_of(targets, data, own)
             loss, gradient = self.network.loss_and_gradient(params, x, targets, reference, gamma)
-            self.update(params, gradient, rate)
+            self.update.apply(params, gradient, memory, hyper)
             return loss
 
-        self.step = captured(step, params) if self.runs.device.type == "cuda" else step
+        if self.runs.device.type == "cuda":
+            step = captured(step, [*params.values(), *memory.values()])
+        self.step = step
 
     def state(self, step: int) -> State:
-        return State(step, self.params, self.lanes, self.runs)
+        return State(step, self.params, self.lanes, self.runs, self.memory)
 
     def compact(self, alive: torch.Tensor) -> None:
         """Drop runs that diverged, once that makes the program smaller."""
@@ -205,15 +233,21 @@ class _Program:
             if len(left) == len(self.lanes):
                 return
         params = self.network.prepare(stacked(self.params, left))
+        memory = stacked(self.memory, left)
         self.network.release()
         self.lanes = self.lanes[left]
-        self._set(params)
+        self._set(params, memory)
 
 
-def _lanes_of(batch: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Data of each run: the one stream seen by all, or the stream of each."""
+def _lanes_of(batch: torch.Tensor, index: torch.Tensor, own: bool = False) -> torch.Tensor:
+    """Data of each run: the one stream seen by all, or the stream of each.
+
+    Where every run has a stream of its own, in their order, nothing is copied.
+    """
     if len(batch) == 1:
         return batch.expand(len(index), *batch.shape[1:])
+    if own and len(batch) == len(index):
+        return batch
     return batch.index_select(0, index)
 
 
@@ -227,7 +261,7 @@ class _Record:
         self.diverged_at = torch.full((count,), -1, device=like.device)
         self.observations = list(observations)
         self.position = [{step: i for i, step in enumerate(o.steps)} for o in self.observations]
-        self.observed: list[dict[str, np.ndarray]] = [{} for _ in self.observations]
+        self.observed: list[dict[str, torch.Tensor]] = [{} for _ in self.observations]
 
     @property
     def alive(self) -> torch.Tensor:
@@ -250,17 +284,21 @@ class _Record:
 
     def observe(self, step: int, state: State) -> None:
         """Measure what is due at this step."""
+        count = len(self.diverged_at)
         for observation, position, observed in zip(
             self.observations, self.position, self.observed, strict=True
         ):
             if step not in position:
                 continue
             for name, values in observation.measure(state).items():
-                values = values.double().cpu().numpy()
                 if name not in observed:
-                    shape = (len(self.diverged_at), len(position), *values.shape[1:])
-                    observed[name] = np.full(shape, np.nan)
-                observed[name][state.lanes.cpu().numpy(), position[step]] = values
+                    # Steps first: what is measured at every step lies side by side.
+                    shape = (len(position), count, *values.shape[1:])
+                    observed[name] = values.new_full(shape, torch.nan, dtype=torch.float64)
+                if len(values) == count:
+                    observed[name][position[step]] = values
+                else:
+                    observed[name][position[step], state.lanes] = values.double()
 
     def observe_rest(self, program: _Program) -> None:
         """Measure once what was never due while runs were alive: all of it becomes NaN."""
@@ -275,10 +313,13 @@ class _Record:
         end = np.where(diverged_at < 0, steps, diverged_at)
         loss = self.loss.double().cpu().numpy().T
         loss = np.where(np.arange(steps) < end[:, None], loss, np.nan)
+        found: list[dict[str, np.ndarray]] = []
         for observation, observed in zip(self.observations, self.observed, strict=True):
             # The update of step t - 1 made the loss of step t; the last one is not checked by it.
-            seen = np.asarray(observation.steps) <= np.where(diverged_at < 0, steps, end)[:, None]
+            seen = np.asarray(observation.steps)[:, None] <= np.where(diverged_at < 0, steps, end)
+            found.append({})
             for name, values in observed.items():
-                keep = seen.reshape(*seen.shape, *(1,) * (values.ndim - 2))
-                observed[name] = np.where(keep, values, np.nan)
-        return Trained(loss, diverged_at, self.observed)
+                values = values.cpu().numpy()
+                values[~seen] = np.nan
+                found[-1][name] = values.swapaxes(0, 1)
+        return Trained(loss, diverged_at, found)

@@ -1,8 +1,10 @@
-"""Losses of centred network outputs, batched over runs, with their gradients.
+"""Losses of network outputs, batched over runs, with their gradients.
 
-Targets are one-hot rows, so that both losses read the same array. Conventions of the official code
+Targets are one-hot rows, so that all losses read the same array. Conventions of the official code
 of the feature-strength paper: squared error is the mean over the batch AND the classes, without a
-factor 1/2 (initially 1/C); cross-entropy is the mean over the batch (initially ln C).
+factor 1/2 (initially 1/C); cross-entropy is the mean over the batch (initially ln C). Half squares
+are least squares as the limiting-dynamics paper writes them: the mean over the batch of half the
+squared length of the error, with targets of any kind.
 """
 
 from __future__ import annotations
@@ -57,9 +59,22 @@ def _cross_entropy_batched(
     return loss, (weights / total.unsqueeze(2) - targets) / samples
 
 
+def _half_squares(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return (outputs - targets).square().sum(1).mean() / 2
+
+
+def _half_squares_batched(
+    outputs: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    error = outputs - targets
+    samples = error.shape[1]
+    return error.square().sum((1, 2)) / (2 * samples), error.div_(samples)
+
+
 LOSSES = {
     "mse": Loss(_mse, _mse_batched),
     "cross_entropy": Loss(_cross_entropy, _cross_entropy_batched),
+    "half_squares": Loss(_half_squares, _half_squares_batched),
 }
 
 

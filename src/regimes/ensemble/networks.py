@@ -99,12 +99,29 @@ class FunctionalNetwork:
         return losses.detach(), dict(zip(leaves, gradient, strict=True))
 
 
+def _through_relu(delta: torch.Tensor, hidden: torch.Tensor) -> None:
+    torch.ops.aten.threshold_backward(delta, hidden, 0, grad_input=delta)
+
+
+def _through_tanh(delta: torch.Tensor, hidden: torch.Tensor) -> None:
+    torch.ops.aten.tanh_backward(delta, hidden, grad_input=delta)
+
+
+# Forward in place, and derivative with respect to what follows made that with respect to what
+# precedes, in place, from the activations.
+ACTIVATIONS = {
+    "relu": (torch.Tensor.relu_, _through_relu),
+    "tanh": (torch.Tensor.tanh_, _through_tanh),
+}
+
+
 class LayeredNetwork:
     """Multilayer perceptron of `regimes.nn.mlp`, forward and backward pass written by hand.
 
-    Parameters are ``w1, b1, ..., wL, bL``; a layer computes ``(h w + b) / sqrt(fan_in)``, ReLU
-    follows, the read-out divides by the fan-in. Biases may be missing. Every product is one
-    batched matrix product into a buffer that is kept between steps.
+    Parameters are ``w1, b1, ..., wL, bL``; a layer computes ``(h w + b) / sqrt(fan_in)``, the
+    activation follows, the read-out divides by the fan-in; in the standard parameterization
+    nothing is divided. Biases may be missing. Every product is one batched matrix product into a
+    buffer that is kept between steps.
 
     Parameters
     ----------
@@ -112,11 +129,19 @@ class LayeredNetwork:
         Number L of weight layers, the read-out included.
     loss
         Entry of `regimes.ensemble.losses.LOSSES`.
+    activation
+        "relu" or "tanh".
+    standard
+        Whether layers have no scales.
     """
 
-    def __init__(self, depth: int, loss: Loss) -> None:
+    def __init__(
+        self, depth: int, loss: Loss, activation: str = "relu", standard: bool = False
+    ) -> None:
         self.depth = depth
         self.loss = loss
+        self.activate_, self.through = ACTIVATIONS[activation]
+        self.standard = standard
         self._buffers: dict[tuple, torch.Tensor] = {}
 
     def prepare(self, params: Parameters) -> Parameters:
@@ -144,22 +169,23 @@ class LayeredNetwork:
         outputs = self._readout(params, hidden[-1])
         scale = gamma.view(-1, 1, 1)
         loss, slope = self.loss.batched((outputs - reference) / scale, targets)
-        fan_in = hidden[-1].shape[2]
+        divisor = scale * (1 if self.standard else hidden[-1].shape[2])
         delta = self._buffer("slope", slope.transpose(1, 2))
-        torch.div(slope.transpose(1, 2), scale * fan_in, out=delta)  # (R, C, B)
+        torch.div(slope.transpose(1, 2), divisor, out=delta)  # (R, C, B)
         gradient = {}
         top = self.depth
         weight = self._product(f"g{top}", delta, hidden[-1])
         gradient[f"w{top}"] = weight.transpose(1, 2)
         if f"b{top}" in params:
             gradient[f"b{top}"] = delta.sum(2)
-        # From here delta is the derivative with respect to (h w + b) / sqrt(fan_in).
-        stored = params[f"w{top}"].transpose(1, 2)
-        delta = self._product(f"d{top - 1}", delta.transpose(1, 2), stored)
+        # From here delta is the derivative with respect to what a layer computes.
+        if top > 1:
+            stored = params[f"w{top}"].transpose(1, 2)
+            delta = self._product(f"d{top - 1}", delta.transpose(1, 2), stored)
         for layer in range(top - 1, 0, -1):
-            torch.ops.aten.threshold_backward(delta, hidden[layer], 0, grad_input=delta)
+            self.through(delta, hidden[layer])
             below = hidden[layer - 1]
-            scale = 1 / sqrt(below.shape[2])
+            scale = self._scale(below.shape[2])
             gradient[f"w{layer}"] = self._product(f"g{layer}", below.transpose(1, 2), delta, scale)
             if f"b{layer}" in params:
                 gradient[f"b{layer}"] = delta.sum(1).mul_(scale)
@@ -173,7 +199,7 @@ class LayeredNetwork:
         hidden = [x]
         for layer in range(1, self.depth):
             weight = params[f"w{layer}"]
-            scale = 1 / sqrt(weight.shape[1])
+            scale = self._scale(weight.shape[1])
             shape = (weight.shape[0], x.shape[1], weight.shape[2])
             out = self._buffer(f"h{layer}", weight, shape)
             bias = params.get(f"b{layer}")
@@ -181,17 +207,22 @@ class LayeredNetwork:
                 out.copy_(bias.unsqueeze(1).expand(shape))
             beta = 0.0 if bias is None else scale
             out.baddbmm_(lanes.aligned(hidden[-1]), lanes.aligned(weight), beta=beta, alpha=scale)
-            hidden.append(out.relu_())
+            hidden.append(self.activate_(out))
         return hidden
 
     def _readout(self, params: Parameters, features: torch.Tensor) -> torch.Tensor:
         """Raw outputs as a transposed view (R, B, C) of (R, C, B)."""
         weight = params[f"w{self.depth}"].transpose(1, 2)
-        out = self._product("o", weight, features.transpose(1, 2), 1 / weight.shape[2])
+        scale = 1.0 if self.standard else 1 / weight.shape[2]
+        out = self._product("o", weight, features.transpose(1, 2), scale)
         bias = params.get(f"b{self.depth}")
         if bias is not None:
-            out.add_(bias.unsqueeze(2), alpha=1 / weight.shape[2])
+            out.add_(bias.unsqueeze(2), alpha=scale)
         return out.transpose(1, 2)
+
+    def _scale(self, fan_in: int) -> float:
+        """Factor of a hidden layer's result."""
+        return 1.0 if self.standard else 1 / sqrt(fan_in)
 
     def _product(
         self, name: str, left: torch.Tensor, right: torch.Tensor, scale: float = 1.0

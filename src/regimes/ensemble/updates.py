@@ -1,30 +1,78 @@
-"""Update rules, in place on the parameters of many runs, each with its own learning rate."""
+"""Update rules, in place on the parameters of many runs, each with its own hyperparameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 
 from regimes.ensemble.networks import Parameters
 
-Update = Callable[[Parameters, Parameters, torch.Tensor], None]
+Hyperparameters = Mapping[str, torch.Tensor]
 
 
-def sgd(params: Parameters, gradient: Parameters, rate: torch.Tensor) -> None:
+class Update(NamedTuple):
+    """An update rule and what it remembers between steps.
+
+    Attributes
+    ----------
+    memory
+        From parameters of R runs to the memory before the first step, tensors (R, ...); what is
+        remembered of a parameter bears its name.
+    apply
+        ``apply(params, gradient, memory, hyperparameters)`` changes parameters and memory in
+        place; hyperparameters are tensors (R,): "rate" and whatever else the rule reads.
+    """
+
+    memory: Callable[[Parameters], Parameters]
+    apply: Callable[[Parameters, Parameters, Parameters, Hyperparameters], None]
+
+
+def _nothing(params: Parameters) -> Parameters:
+    return {}
+
+
+def _zeros(params: Parameters) -> Parameters:
+    return {name: torch.zeros_like(value) for name, value in params.items()}
+
+
+def sgd(
+    params: Parameters, gradient: Parameters, memory: Parameters, hyper: Hyperparameters
+) -> None:
     """``theta <- theta - rate * g``, with ``rate`` of shape (R,)."""
     for name, value in params.items():
-        value.addcmul_(gradient[name], _over(rate, value), value=-1)
+        value.addcmul_(gradient[name], _over(hyper["rate"], value), value=-1)
 
 
-def sign_sgd(params: Parameters, gradient: Parameters, rate: torch.Tensor) -> None:
+def sign_sgd(
+    params: Parameters, gradient: Parameters, memory: Parameters, hyper: Hyperparameters
+) -> None:
     """``theta <- theta - rate * sign(g)``, with ``rate`` of shape (R,)."""
     for name, value in params.items():
-        value.addcmul_(gradient[name].sign(), _over(rate, value), value=-1)
+        value.addcmul_(gradient[name].sign(), _over(hyper["rate"], value), value=-1)
+
+
+def heavy_ball(
+    params: Parameters, gradient: Parameters, memory: Parameters, hyper: Hyperparameters
+) -> None:
+    """``v <- momentum v + g + weight_decay theta``, then ``theta <- theta - rate v``.
+
+    The convention of ``torch.optim.SGD`` without dampening; the memory is v, zero at first.
+    """
+    for name, value in params.items():
+        buffer = memory[name]
+        buffer.mul_(_over(hyper["momentum"], value)).add_(gradient[name])
+        buffer.addcmul_(value, _over(hyper["weight_decay"], value))
+        value.addcmul_(buffer, _over(hyper["rate"], value), value=-1)
 
 
 def _over(rate: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return rate.view(-1, *(1,) * (value.ndim - 1))
 
 
-UPDATES: dict[str, Update] = {"sgd": sgd, "sign": sign_sgd}
+UPDATES: dict[str, Update] = {
+    "sgd": Update(_nothing, sgd),
+    "sign": Update(_nothing, sign_sgd),
+    "heavy_ball": Update(_zeros, heavy_ball),
+}

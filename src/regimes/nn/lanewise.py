@@ -18,6 +18,7 @@ of them keep stable bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -37,13 +38,23 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Gaussian error linear unit x Phi(x) of one run's numbers, of any shape.
+    """Gaussian error linear unit x Phi(x) of one run's numbers, of any shape."""
+    return _padded(F.gelu, x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent of one run's numbers, of any shape."""
+    return _padded(torch.tanh, x)
+
+
+def _padded(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Elementwise function of one run's numbers, filled up to whole vectors.
 
     torch computes the last numbers of a tensor, where they fill no vector, by other code with
     other last bits; without padding these would be numbers of the last run.
     """
     padded = F.pad(x.flatten(), (0, -x.numel() % VECTOR))
-    return F.gelu(padded)[: x.numel()].reshape(x.shape)
+    return function(padded)[: x.numel()].reshape(x.shape)
 
 
 def front(info: Any, tensors: tuple[Tensor, ...], axes: tuple[int | None, ...]) -> list[Tensor]:

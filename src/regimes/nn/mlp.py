@@ -1,26 +1,31 @@
-"""Fully connected ReLU network in the parameterization of the feature-strength study."""
+"""Fully connected network, in the feature-strength or the standard parameterization."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from regimes.nn import lanewise
 from regimes.nn.parameterization import (
     Parameters,
     Shapes,
     Stream,
     final_linear,
     normal,
+    plain_linear,
     std_linear,
 )
+
+ACTIVATIONS = {"relu": torch.relu, "tanh": lanewise.tanh}
 
 
 @dataclass(frozen=True)
 class MLP:
-    """Inputs -> N -> ... -> N -> classes with ReLU after every hidden layer.
+    """Inputs -> N -> ... -> N -> classes with an activation after every hidden layer.
 
     Attributes
     ----------
@@ -34,6 +39,11 @@ class MLP:
         Outputs C.
     bias : bool
         Whether layers have biases.
+    activation : str
+        "relu" or "tanh".
+    standard : bool
+        Standard parameterization: layers h W + b, weights N(0, 1/fan_in) at the start. Otherwise
+        the scales of `regimes.nn.parameterization`.
     """
 
     inputs: int
@@ -41,10 +51,14 @@ class MLP:
     depth: int
     classes: int = 10
     bias: bool = True
+    activation: str = "relu"
+    standard: bool = False
 
     def __post_init__(self) -> None:
         if min(self.inputs, self.width, self.depth, self.classes) < 1:
             raise ValueError(f"sizes of a network are positive: {self}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activations are {', '.join(ACTIVATIONS)}: {self}")
 
     @property
     def width_multiplier(self) -> int:
@@ -68,17 +82,26 @@ class MLP:
 
     def initial(self, stream: Stream) -> dict[str, np.ndarray]:
         """Float64 parameters at the start, each weight from the stream of its name."""
-        return normal(self.shapes(), stream)
+        start = normal(self.shapes(), stream)
+        if not self.standard:
+            return start
+        return {
+            name: value / sqrt(len(value)) if name.startswith("w") else value
+            for name, value in start.items()
+        }
 
     def apply(self, params: Parameters, x: Tensor) -> Tensor:
         """Raw outputs o (B, C), before division by gamma, of inputs (B, ...)."""
         return self.features(params, x)[1]
 
     def features(self, params: Parameters, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Hidden representations (B, N) after each ReLU, and raw outputs (B, C)."""
+        """Hidden representations (B, N) after each activation, and raw outputs (B, C)."""
+        linear, readout = std_linear, final_linear
+        if self.standard:
+            linear = readout = plain_linear
         hidden: list[Tensor] = []
         h = x.reshape(x.shape[0], -1)
         for layer in range(1, self.depth):
-            h = torch.relu(std_linear(params, f"w{layer}", h))
+            h = ACTIVATIONS[self.activation](linear(params, f"w{layer}", h))
             hidden.append(h)
-        return hidden, final_linear(params, f"w{self.depth}", h)
+        return hidden, readout(params, f"w{self.depth}", h)

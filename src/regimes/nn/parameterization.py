@@ -40,6 +40,11 @@ def final_linear(params: Parameters, name: str, h: Tensor) -> Tensor:
     return _linear(params, name, h, 1 / h.shape[-1])
 
 
+def plain_linear(params: Parameters, name: str, h: Tensor) -> Tensor:
+    """Linear layer h W + b without a scale, as ``torch.nn.Linear``."""
+    return _linear(params, name, h, 1.0)
+
+
 def std_conv(
     params: Parameters, name: str, maps: Tensor, *, stride: int = 1, padding: int = 0
 ) -> Tensor:

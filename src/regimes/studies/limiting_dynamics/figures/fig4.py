@@ -1,0 +1,19 @@
+"""Fig. 4: the cloud of positions is round although the loss is not."""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from regimes.studies.limiting_dynamics.cloud_panels import position_figure
+
+
+def draw(analyses: dict[str, xr.Dataset]) -> Figure:
+    """Draw the path of positions over train loss, test loss and modified loss.
+
+    Parameters
+    ----------
+    analyses
+        ``clouds``.
+    """
+    return position_figure(analyses["clouds"])

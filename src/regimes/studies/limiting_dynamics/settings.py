@@ -1,0 +1,129 @@
+"""Settings of one run of the limiting-dynamics study: training, and curvature at a point."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from regimes.config import RunSettings
+from regimes.data.samples import EPOCHS, WITH_REPLACEMENT
+from regimes.ensemble.schedules import steps_at
+from regimes.studies.limiting_dynamics.theory_settings import THEORY_KINDS
+
+# Samples of each data set; regression data have one real target, the others ten classes or more.
+REGRESSION = {
+    "regression_cascade": 20_000,
+    "regression_harmonic": 4_096,
+    "regression_wide": 20_000,
+    "cifar10_regression": 50_000,
+}
+CLASSIFICATION = {
+    "teacher_noisy": 4_096,
+    "teacher_clean": 4_096,
+    "cifar10": 50_000,
+    "cifar10_augmented": 50_000,
+    "cifar10_augmented_noisy": 50_000,
+    "imagenet": 1_281_167,
+}
+SAMPLES = {**REGRESSION, **CLASSIFICATION}
+IMAGE_MODELS = ("resnet18", "resnet34", "vgg16", "vgg16_bn", "vgg11_bn")
+
+Data = Literal[tuple(SAMPLES)]
+Model = Literal["linear", "mlp", *IMAGE_MODELS]
+Positive = Annotated[float, Field(gt=0)]
+Steps = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+class _Setting(RunSettings):
+    """Network and data set of a run."""
+
+    model: Model = Field(description="network; linear: least squares without hidden layer")
+    hidden: Annotated[int, Field(ge=1)] = Field(24, description="hidden units of an mlp")
+    activation: Literal["tanh", "relu"] = Field("tanh", description="activation of an mlp")
+    width: Annotated[int, Field(ge=1)] = Field(64, description="first channels of an image network")
+    data: Data = Field(description="data set")
+    residual_sd: Annotated[float, Field(ge=0)] = Field(
+        0.25, description="standard deviation of the noise in regression targets"
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="weight decay lambda")
+
+    @model_validator(mode="after")
+    def _model_fits_data(self) -> _Setting:
+        if (self.model == "linear") != (self.data in REGRESSION):
+            wanted = REGRESSION if self.model == "linear" else CLASSIFICATION
+            raise ValueError(f"a model {self.model} takes data {', '.join(wanted)}")
+        return self
+
+
+class Sgd(_Setting):
+    """Training with momentum from a start point, with its path through phase space recorded."""
+
+    origin: Literal["initial", "start", "minimum"] = Field(
+        "start",
+        description="initial: random weights; start: those of the start point of the experiment; "
+        "minimum: the least-squares solution",
+    )
+    eta: Positive | None = Field(None, description="learning rate eta; null with stages")
+    steps: Steps | None = Field(None, description="number of updates K; null with stages")
+    stages: tuple[tuple[Positive, Steps], ...] = Field(
+        (), description="learning rates and their numbers of updates, one after the other"
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(description="samples per step S")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="momentum beta")
+    sampling: Literal[WITH_REPLACEMENT, EPOCHS] = Field(
+        WITH_REPLACEMENT, description="independent draws, or shuffled epochs without replacement"
+    )
+    record_at: str = Field("every 1", description="schedule of displacements and batch losses")
+    project_at: str = Field("", description="schedule of projections on Hessian eigenvectors")
+    modes: Annotated[int, Field(ge=0)] = Field(0, description="eigenvectors projected on")
+    controls: Annotated[int, Field(ge=0)] = Field(0, description="random directions beside them")
+    evaluate_at: str = Field("", description="schedule of loss and accuracy on all data")
+    keep_weights: bool = Field(False, description="keep the final weights")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Sgd:
+        whole = self.eta is not None and self.steps is not None
+        if bool(self.stages) == whole or (self.eta is None) != (self.steps is None):
+            raise ValueError("give eta and steps, or stages instead of both")
+        if self.stages and (self.record_at or self.project_at):
+            raise ValueError("stages: only evaluate_at and keep_weights; set record_at: ''")
+        for name in ("record_at", "project_at", "evaluate_at"):
+            try:
+                steps_at(getattr(self, name), self.length())
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        if bool(self.project_at) != bool(self.modes):
+            raise ValueError("project_at and modes belong together; give both or neither")
+        if self.sampling == EPOCHS and self.batch_size > SAMPLES[self.data]:
+            raise ValueError(
+                f"batch_size: {self.batch_size} is more than the {SAMPLES[self.data]} samples of "
+                f"an epoch of {self.data}; at most {SAMPLES[self.data]} with sampling: {EPOCHS}"
+            )
+        if self.origin == "minimum" and self.model != "linear":
+            raise ValueError("origin: minimum is known for the linear model only")
+        return self
+
+    def length(self) -> int:
+        """Number of updates."""
+        return sum(count for _, count in self.stages) or int(self.steps or 0)
+
+    def schedule(self) -> tuple[tuple[float, int], ...]:
+        """Learning rates and numbers of updates."""
+        return self.stages or ((float(self.eta), int(self.steps)),)
+
+
+class Geometry(_Setting):
+    """Curvature and gradient noise at a start point."""
+
+    spectrum: Literal["full", "top"] = Field(
+        "full", description="all eigenvalues of the Hessian, or the largest ones, matrix-free"
+    )
+    modes: Annotated[int, Field(ge=1)] = Field(60, description="eigenvectors kept")
+    tolerance: Positive = Field(1e-3, description="relative residual of matrix-free eigenvectors")
+    grid_size: Annotated[int, Field(ge=2)] = Field(40, description="points a side of loss maps")
+    grid_half_width: Positive = Field(description="reach of loss maps around the start")
+    rise_radius: Positive = Field(description="distance at which the rise of the loss is measured")
+
+
+KINDS: dict[str, type[RunSettings]] = {"sgd": Sgd, "geometry": Geometry, **THEORY_KINDS}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,30 @@ def test_every_figure_has_caption_and_module():
             assert (folder / "figures" / f"{figure}.py").exists(), figure
         for analysis in entry.analyses:
             assert (folder / "analyses" / f"{analysis}.py").exists(), analysis
+
+
+def test_reading_the_configuration_imports_nothing_heavy():
+    """Every job and every call of Snakemake reads it first."""
+    code = (
+        "import sys; from regimes.config import Config; from regimes import plan;"
+        f"config = Config({str(REPOSITORY)!r});"
+        "[plan.lineage(config, 'laptop', s, a)"
+        " for s, e in config.studies.items() for a in e.analyses];"
+        "print([m for m in ('torch', 'xarray', 'scipy', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+LIGHT = ("analyses", "figures")
+
+
+def test_theory_analyses_figures_and_claims_import_no_torch():
+    for study, entry in Config(REPOSITORY).studies.items():
+        names = ["theory", "claims"]
+        names += [f"{section}.{name}" for section in LIGHT for name in getattr(entry, section)]
+        modules = [f"regimes.studies.{study}.{name}" for name in names]
+        code = f"import importlib, sys; [importlib.import_module(m) for m in {modules!r}];"
+        code += "print('torch' in sys.modules)"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert found.stdout.strip() == "False", (study, found.stderr)

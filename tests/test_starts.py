@@ -43,6 +43,16 @@ def edited(tmp_path, monkeypatch):
             r"starts.pretrained.experiment got 'mlp_pretrian'.*did you mean 'mlp_pretrain'",
         ),
         (
+            "split: model\n    start: pretrained\n    settings: {weight_decay",
+            "split: model\n    settings: {weight_decay",
+            r"experiments.start_geometry has no start; runs of kind geometry need one",
+        ),
+        (
+            "train: ou_path\n",
+            "train: ou_path\n    start: heated\n",
+            r"ou_2d_path.start runs of kind ou_path take no start",
+        ),
+        (
             "split: model\n    settings: {origin: initial",
             "split: model\n    start: heated\n    settings: {origin: initial",
             r"start goes round in a circle: mlp_pretrain -> mlp_pretrain_reheat -> mlp_pretrain",
@@ -105,6 +115,8 @@ def test_jobs_hand_on_and_train_anew_from_another_start(edited, capsys):
     train(config, "mlp_pretrain_reheat")
     assert "training" not in capsys.readouterr().out
     other = edited(("stages: [[0.1, 20]]", "stages: [[0.1, 21]]"))
+    with pytest.raises(jobs.Changed, match="the start point pretrained changed"):
+        train(other, "mlp_pretrain_reheat")
     train(other, "mlp_pretrain")
     jobs.hand_on(other, "smoke", STUDY, "pretrained")
     again = train(other, "mlp_pretrain_reheat")

@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     job("train", "train one batch", "scale", "study", "experiment", "batch").add_argument(
         "--digest", default="", help="digest of the planned runs"
     )
-    job("start", "hand on a start point", "scale", "study", "start")
+    job("start", "hand on a start point", "scale", "study", "start").add_argument(
+        "--digest", default="", help="digest of the planned lineage"
+    )
     job("analyse", "run one analysis", "scale", "study", "analysis")
     job("judge", "write a study's claims table", "scale", "study")
     job("draw", "draw one figure", "scale", "study", "figure")
@@ -67,7 +69,7 @@ def main() -> int:
         if a.job == "train":
             jobs.train_batch(config, a.scale, a.study, a.experiment, a.batch, a.digest, a.code)
         elif a.job == "start":
-            jobs.hand_on(config, a.scale, a.study, a.start)
+            jobs.hand_on(config, a.scale, a.study, a.start, a.digest)
         elif a.job == "analyse":
             jobs.analyse(config, a.scale, a.study, a.analysis, a.code)
         elif a.job == "judge":

@@ -52,9 +52,12 @@ class RunSettings(_Strict):
         For a setting that names an entry of a module-level dict, that dict as
         ``"module:NAME"``: only named entries count towards the run's code
         fingerprint (`regimes.fingerprint`).
+    START
+        Whether the training function takes a start point: "never", "may", "must".
     """
 
     TABLES: ClassVar[dict[str, str]] = {}
+    START: ClassVar[str] = "never"
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(description="seed of the run")
 
@@ -410,6 +413,13 @@ class Config:
                 )
         for name, experiment in experiments.items():
             where = ("experiments", name, "start")
+            takes = self.kinds(study)[experiment.train].START
+            if experiment.start is None and takes == "must":
+                raise self.error(
+                    study, where[:2], f"has no start; runs of kind {experiment.train} need one"
+                )
+            if experiment.start is not None and takes == "never":
+                raise self.error(study, where, f"runs of kind {experiment.train} take no start")
             if experiment.start is not None and experiment.start not in starts:
                 raise self.error(
                     study,

@@ -114,7 +114,7 @@ def train_batch(
         module = importlib.import_module(f"regimes.studies.{study}.experiments")
         given = {}
         if entry.start is not None:
-            given["start"] = store.read_netcdf(paths.start(scale, study, entry.start))
+            given["start"] = _start_of(config, scale, study, entry.start)
         new = module.KINDS[batch.kind](missing, device, **given)
         parts.append(with_hyperparameters(new, batch.kind, missing))
     wanted = [plan.run_id(batch.kind, run) for run in batch.runs]
@@ -143,6 +143,23 @@ def train_batch(
     store.write_json(sidecar, {"sessions": [*history, session], "runs": len(wanted)})
 
 
+def _start_of(config: Config, scale: str, study: str, name: str) -> xr.Dataset:
+    """Start point as planned.
+
+    Raises
+    ------
+    Changed
+        If the file comes from other runs or other code than planned.
+    """
+    found = store.read_netcdf(paths.start(scale, study, name))
+    check_unchanged(
+        f"start point {name}",
+        plan.digest(plan.start_lineage(config, scale, study, name)),
+        found.attrs["lineage"],
+    )
+    return found
+
+
 def _common_settings(runs: Sequence[RunSettings]) -> dict[str, object]:
     dumped = [run.model_dump(mode="json") for run in runs]
     return {k: v for k, v in dumped[0].items() if all(d[k] == v for d in dumped)}
@@ -169,7 +186,7 @@ def read_experiment(config: Config, scale: str, study: str, experiment: str) -> 
     return joined.assign_attrs(training_fingerprints=codes)
 
 
-def hand_on(config: Config, scale: str, study: str, start: str) -> None:
+def hand_on(config: Config, scale: str, study: str, start: str, digest: str = "") -> None:
     """Write a start point: what is kept of the finished runs of its experiment.
 
     Raises
@@ -178,6 +195,8 @@ def hand_on(config: Config, scale: str, study: str, start: str) -> None:
         If the runs have no variable of a name that is to be kept.
     """
     entry = config.studies[study].starts[start]
+    lineage = plan.digest(plan.start_lineage(config, scale, study, start))
+    check_unchanged("configuration", digest, lineage)
     trained = read_experiment(config, scale, study, entry.experiment)
     for index, name in enumerate(entry.keep):
         if name not in trained.data_vars:
@@ -193,7 +212,7 @@ def hand_on(config: Config, scale: str, study: str, start: str) -> None:
         "start": start,
         "experiment": entry.experiment,
         "scale": scale,
-        "lineage": plan.start_lineage(config, scale, study, start),
+        "lineage": lineage,
         "training_fingerprints": trained.attrs["training_fingerprints"],
         "format": plan.FORMAT,
         "package_versions": provenance.package_versions(),

@@ -51,17 +51,18 @@ class Batch:
     def digest(self) -> str:
         """Hash of the runs, their order and their start point, 16 hex digits."""
         runs = [run_id(self.kind, run) for run in self.runs]
-        return _digest([*runs, self.start] if self.start else runs)
+        return digest([*runs, self.start] if self.start else runs)
 
 
-def _digest(value: Any, length: int = 16) -> str:
+def digest(value: Any, length: int = 16) -> str:
+    """Hash of plain data, as so many hex digits."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def run_id(kind: str, settings: RunSettings) -> str:
     """Ten hex digits that identify a run by its settings."""
-    return _digest({"kind": kind, **settings.model_dump(mode="json")}, 10)
+    return digest({"kind": kind, **settings.model_dump(mode="json")}, 10)
 
 
 def slug(value: Any) -> str:
@@ -216,7 +217,7 @@ def _split(
         grouped.setdefault(name, []).append(run)
     start = ""
     if definition.start is not None:
-        start = _digest(start_lineage(config, scale, study, definition.start))
+        start = digest(start_lineage(config, scale, study, definition.start))
     return {
         name: Batch(experiment, name, definition.train, tuple(members), start)
         for name, members in grouped.items()
@@ -250,8 +251,8 @@ def train_fingerprint(study: str, batch: Batch) -> str:
 
 @functools.cache
 def _code(module: str, entries: tuple = ()) -> str:
-    digest = fingerprint.of_modules([module], {t: set(n) for t, n in entries})
-    return _digest([FORMAT, digest], 32)
+    found = fingerprint.of_modules([module], {t: set(n) for t, n in entries})
+    return digest([FORMAT, found], 32)
 
 
 def analysis_fingerprint(study: str, analysis: str) -> str:
@@ -273,7 +274,7 @@ def claims_fingerprint(study: str) -> str:
 def gallery_fingerprint() -> str:
     """Fingerprint of the page: its module and its template."""
     template = fingerprint.SOURCE / "plot" / "templates" / "gallery.html"
-    return _digest([_code("regimes.plot.gallery"), template.read_text(encoding="utf-8")], 32)
+    return digest([_code("regimes.plot.gallery"), template.read_text(encoding="utf-8")], 32)
 
 
 def experiments_at(config: Config, scale: str, study: str, analysis: str) -> list[str]:
@@ -322,4 +323,4 @@ def lineage(config: Config, scale: str, study: str, analysis: str) -> dict[str, 
 
 def lineages(config: Config, scale: str, study: str, analyses: Iterable[str]) -> dict[str, str]:
     """Digest of the lineage of each analysis."""
-    return {name: _digest(lineage(config, scale, study, name)) for name in analyses}
+    return {name: digest(lineage(config, scale, study, name)) for name in analyses}

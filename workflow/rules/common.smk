@@ -68,8 +68,11 @@ def batches_of_start(wildcards):
     return batches_of(wildcards, [entry.experiment])
 
 
-def lineage_of_start(wildcards):
-    return plan.start_lineage(CONFIG, wildcards.scale, wildcards.study, wildcards.start)
+def digest_of_start(wildcards):
+    lineage = plan.start_lineage(
+        CONFIG, wildcards.scale, wildcards.study, wildcards.start
+    )
+    return plan.digest(lineage)
 
 
 def batches_of_analysis(wildcards):

@@ -7,6 +7,8 @@ rule train_batch:
         update("results/{scale}/{study}/runs/{experiment}/{batch}.nc"),
     log:
         "logs/{scale}/{study}/runs/{experiment}/{batch}.log",
+    # Long jobs first: the many short ones behind them then keep all cores busy to the end.
+    priority: 10
     threads: 1
     params:
         digest=batch_digest,
@@ -25,9 +27,10 @@ rule start_point:
         "results/{scale}/{study}/start/{start}.nc",
     log:
         "logs/{scale}/{study}/start/{start}.log",
+    priority: 20
     threads: 1
     params:
-        lineage=lineage_of_start,
+        digest=digest_of_start,
     shell:
         "exec {PYTHON} -m regimes --root {ROOT:q} start {wildcards.scale} {wildcards.study}"
-        " {wildcards.start} > {log:q} 2>&1"
+        " {wildcards.start} --digest {params.digest} > {log:q} 2>&1"

@@ -303,7 +303,7 @@ class _Record:
     def observe_rest(self, program: _Program) -> None:
         """Measure once what was never due while runs were alive: all of it becomes NaN."""
         for observation, observed in zip(self.observations, self.observed, strict=True):
-            if not observed:
+            if not observed and observation.steps:
                 self.observe(observation.steps[-1], program.state(observation.steps[-1]))
 
     def result(self) -> Trained:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from regimes import store
 from regimes.config import ConfigError
 from regimes.data.samples import SampledStream
-from regimes.data.streams import stream_seed
+from regimes.data.streams import numpy_stream, stream_seed
 from regimes.studies.limiting_dynamics import curvature, data_sets, experiments, geometry
 from regimes.studies.limiting_dynamics.least_squares import solve
 from regimes.studies.limiting_dynamics.networks import initial_weights, model_of
@@ -49,7 +49,7 @@ GEOMETRY = Geometry(
 
 
 def with_settings(dataset: xr.Dataset, runs) -> xr.Dataset:
-    names = ("model", "hidden", "activation", "data")
+    names = ("model", "hidden", "activation", "width", "data")
     kept = dataset.isel(run=slice(len(runs)))
     return kept.assign_coords({n: ("run", [getattr(r, n) for r in runs]) for n in names})
 
@@ -65,7 +65,8 @@ def plain_loop(run, start, steps=None, stage=0):
     eta, steps = run.schedule()[stage]
     decay = run.weight_decay
     optimizer = torch.optim.SGD(params, lr=eta, momentum=run.momentum, weight_decay=decay)
-    seed = stream_seed(run.seed, "batches", run.batch_size, stage)
+    phase = f"stage {stage}" if run.stages else "run"
+    seed = stream_seed(run.seed, "batches", phase, run.batch_size)
     path, buffers = [start], [np.zeros_like(start)]
     for rows, labels in SampledStream(x, targets, [seed], run.batch_size, steps, run.sampling):
         if run.model == "linear":
@@ -111,9 +112,14 @@ def test_a_recorded_run_is_that_of_a_plain_loop(point, sampling):
         np.testing.assert_allclose(here["weight_norm2"], (path[1:] ** 2).sum(1), rtol=1e-6)
         np.testing.assert_allclose(here["weight_overlap"], path[1:] @ origin, rtol=1e-6)
         np.testing.assert_allclose(here["start_position"], vectors @ origin)
-        # Control directions are of unit length: no projection is longer than the displacement.
-        controls = (here["control_position"][1:] ** 2).max("control")
-        assert (controls.values <= here["global_displacement"].values * (1 + 1e-6)).all()
+        controls = numpy_stream(0, "controls").standard_normal((2, path.shape[1]))
+        controls /= np.linalg.norm(controls, axis=1, keepdims=True)
+        np.testing.assert_allclose(
+            here["control_position"], moved @ controls.T, rtol=1e-4, atol=1e-7
+        )
+        np.testing.assert_allclose(
+            here["control_velocity"], -buffers @ controls.T, rtol=1e-4, atol=1e-6
+        )
         data = data_sets.load(run.data, 0)
         last = curvature.Point(
             model_of(run), "cross_entropy", *map(torch.from_numpy, (path[-1], data.x, data.targets))
@@ -298,3 +304,67 @@ def test_missing_start_points_and_image_data_have_clear_messages(point):
         experiments.train([sgd(model="resnet18", data="cifar10")], start=start)
     with pytest.raises(ConfigError, match="data: 'cifar10_regression' needs image files"):
         experiments.train([sgd(LINEAR, data="cifar10_regression")])
+
+
+def test_a_resumed_run_sees_other_batches_than_the_training_before_it(point):
+    """Equal batches would make the first steps of a run depend on how its start came about."""
+    _, start = point
+    seen = {}
+    for name, run in {
+        "run": sgd(eta=0.01, steps=3, batch_size=64),
+        "stage": sgd(eta=None, steps=None, stages=((0.01, 3),), batch_size=64, record_at="",
+                     keep_weights=True),
+    }.items():  # fmt: skip
+        found = experiments.train([run, sgd(**run.model_dump() | {"seed": 1})], start=start)
+        seen[name] = found
+    moved = seen["stage"]["weights"].values[0] - start["weights"].values[0]
+    own = float(seen["run"]["global_displacement"][0, -1])
+    assert own != pytest.approx(float(moved @ moved), rel=1e-3)
+
+
+def test_training_that_diverges_in_an_early_stage_keeps_its_shape():
+    later = ((1e-9, 20), (1e-9, 10))
+    base = LINEAR | {"eta": None, "steps": None, "data": "regression_cascade", "batch_size": 1}
+    runs = [
+        sgd(base, stages=((eta, 400), *later), record_at="", evaluate_at="ends",
+            keep_weights=True)
+        for eta in (3e-3, 2e-3)
+    ]  # fmt: skip
+    found = experiments.train(runs)
+    assert (found["diverged_at"] >= 0).all() and (found["diverged_at"] < 400).all()
+    assert found["evaluation_step"].values.tolist() == [0, 430]
+    assert np.isnan(found["train_loss"][:, -1]).all()
+    assert np.isnan(found["weights"]).all()
+
+
+def test_a_start_that_diverged_is_refused(point):
+    trained, _ = point
+    broken = trained.copy(deep=True)
+    broken["weights"][:] = np.nan
+    with pytest.raises(ConfigError, match="the run that left it diverged"):
+        experiments.train([sgd()], start=broken)
+    with pytest.raises(ConfigError, match="the run that left it diverged"):
+        geometry.measure([GEOMETRY], start=broken)
+
+
+def test_curvature_that_cannot_be_had_is_refused(point):
+    trained, _ = point
+    for change, message in (
+        ({"modes": 103}, "103 are wanted of a network with 103 weights"),
+        ({"modes": 60, "spectrum": "top", "tolerance": 1e-15}, "spectrum: "),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            geometry.measure([GEOMETRY.model_copy(update=change)], start=trained)
+
+
+def test_epochs_stand_for_steps_at_each_batch_size():
+    point = {"data": "imagenet", "model": "resnet18", "momentum": 0.9, "eta": 1e-4, "seed": 0}
+    for size, steps in ((256, 10_010), (32, 80_074)):
+        (found,) = Sgd.expand({**point, "batch_size": size, "epochs": 2})
+        assert found["steps"] == steps and "epochs" not in found
+    for wrong, message in (
+        ({"epochs": 0}, "whole number"),
+        ({"epochs": 1, "steps": 3}, "drop steps"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            list(Sgd.expand({**point, "batch_size": 8, **wrong}))

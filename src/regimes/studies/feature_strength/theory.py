@@ -9,10 +9,9 @@ is f = 1. Lines for figures of networks are exponents only: their prefactors are
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.integrate import quad
 
 from regimes.studies.feature_strength.toys import (
     LOSS_CURVATURE,
@@ -195,7 +194,18 @@ def _level(loss: str, remaining: float) -> float:
 
 def _lazy_time(loss: str, remaining: float) -> float:
     """Time of df/dt = -l'(f) from f = 0 to a share of the excess loss."""
-    return quad(lambda f: -1 / float(LOSSES[loss](np.array(f))[1]), 0, _level(loss, remaining))[0]
+
+    def slowness(f: float) -> float:
+        return -1 / float(LOSSES[loss](np.array(f))[1])
+
+    return _integral(slowness, 0, _level(loss, remaining))
+
+
+def _integral(function: Callable[[float], float], low: float, high: float, **options) -> float:
+    # Imported here: it takes 0.4 s, and most who import this module only draw lines.
+    from scipy.integrate import quad
+
+    return quad(function, low, high, **options)[0]
 
 
 def flow_time(gamma: float, depth: int, target: float, output: float) -> float:
@@ -218,7 +228,7 @@ def flow_time(gamma: float, depth: int, target: float, output: float) -> float:
     def slowness(w: float) -> float:
         return gamma / (depth * w ** (depth - 1) * (target - (w**depth - 1) / gamma))
 
-    return quad(slowness, 1.0, (1 + gamma * output) ** (1 / depth), epsabs=0, epsrel=1e-10)[0]
+    return _integral(slowness, 1.0, (1 + gamma * output) ** (1 / depth), epsabs=0, epsrel=1e-10)
 
 
 def staircase_half_steps(gamma: float, depth: int, targets: Sequence[float], eta: float) -> Array:

@@ -110,14 +110,20 @@ def position_figure(data: xr.Dataset) -> Figure:
     horizontal, vertical = names(data, "position")
     for axes, letter, (title, colours, drawn) in zip(row, "abc", maps, strict=True):
         if np.isfinite(drawn[2]).any():
+            if colours == LOSS_MAP:  # a loss varies by a small part of itself
+                lowest = float(np.nanmin(drawn[2]))
+                drawn = (*drawn[:2], drawn[2] - lowest)
+                title += f" - {lowest:.4g}"
             mesh = heat_map(axes, *drawn, colours)
             bar = figure.colorbar(mesh, ax=axes, location="bottom", aspect=25, shrink=0.9)
             bar.locator = plt.MaxNLocator(3)
+            bar.formatter.set_powerlimits((-2, 3))
             bar.update_ticks()
         else:
             title += " (map not measured)"
         path(axes, data["path_position"])
         axes.set(xlim=(-half, half), ylim=(-half, half), aspect="equal")
+        axes.ticklabel_format(scilimits=(-2, 3))
         axes.locator_params(nbins=4)
         axes.set(xlabel=horizontal, title=title)
         style.panel_label(axes, letter)
@@ -144,6 +150,8 @@ def velocity_figure(data: xr.Dataset) -> Figure:
         figure.colorbar(mesh, ax=axes, label=label, shrink=0.9)
     path(axes, points)
     axes.set(xlim=(-half, half), ylim=(-half, half), aspect="equal")
+    axes.ticklabel_format(scilimits=(-2, 3))
+    axes.locator_params(nbins=7)
     horizontal, vertical = names(data, "velocity")
     axes.set(xlabel=horizontal, ylabel=vertical)
     return figure

@@ -12,6 +12,7 @@ import xarray as xr
 
 from regimes.studies.limiting_dynamics import displacement_curves as curves
 from regimes.studies.limiting_dynamics.exponents import fit_window, transient_end
+from regimes.studies.limiting_dynamics.start_points import net_names
 
 DROPPED = 0.1  # share of the run that is left out: the paper drops the first of ten epochs
 # The fit covers the last two thirds of what is left.
@@ -39,7 +40,7 @@ def numbered(data: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
         The runs with a coordinate ``case`` = 1, 2, ...; and over ``case`` the variables ``net``,
         ``model`` and the settings.
     """
-    nets = curves.net_names(data)
+    nets = net_names(data)
     rank = {net: i for i, net in enumerate(dict.fromkeys(nets))}
     keys = [
         (rank[net], *map(float, values))
@@ -87,7 +88,6 @@ def statistics(data: xr.Dataset, geometry: xr.Dataset | None = None) -> xr.Datas
     begin = np.maximum(DROPPED * length, transient_end(data["momentum"]))
     mean = curves.mean_between(local, begin, length)
     theory = curves.level_theory(data, curves.noise_trace(data, geometry))
-    samples = curves.sampled(local)
     low, high = fit_window(length, data["momentum"], FIT_FROM)
     kept = f"first {DROPPED:.0%} of the run left out"
     variables = {
@@ -111,11 +111,7 @@ def statistics(data: xr.Dataset, geometry: xr.Dataset | None = None) -> xr.Datas
             accuracy_change(data),
             "train accuracy at the end minus at the start, percentage points",
         ),
-        "local_samples": (samples, "squared local displacement, evenly spaced samples"),
-        "local_average": (
-            curves.moving_average(samples, "sample_step"),
-            f"squared local displacement, centred mean over {curves.AVERAGE} samples",
-        ),
+        **curves.local_curves(local),
         "global_samples": (curves.log_sampled(globally), "squared global displacement"),
         **curves.fits(globally, low, high),
         **{name: (data[name], text) for name, text in PERFORMANCE.items() if name in data},
@@ -160,5 +156,5 @@ def nearest_length(data: xr.Dataset, steps: int) -> xr.Dataset:
 
 
 def _keys(data: xr.Dataset, names: Sequence[str]) -> list[tuple]:
-    columns = [curves.net_names(data), *(data[name].values for name in names)]
+    columns = [net_names(data), *(data[name].values for name in names)]
     return list(zip(*columns, strict=True))

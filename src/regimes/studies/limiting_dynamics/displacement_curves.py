@@ -15,27 +15,17 @@ import xarray as xr
 from regimes.fit.grids import by_setting
 from regimes.studies.limiting_dynamics import theory
 from regimes.studies.limiting_dynamics.exponents import fit_line
+from regimes.studies.limiting_dynamics.long_names import gathered
+from regimes.studies.limiting_dynamics.start_points import of_same_network
 
 SAMPLES = 200  # samples of a curve drawn on a linear axis of steps, as in the paper's figure 1
 AVERAGE = 15  # of these samples are averaged for the smooth line
 PER_DECADE = 40  # samples per decade of a curve drawn on a logarithmic axis of steps
 INCREMENT = 50  # steps between values whose growth is counted
-NET = ("model", "hidden", "activation", "data", "width")  # coordinates that tell networks apart
-
-
-def described(variables: dict[str, tuple[xr.DataArray, str]]) -> xr.Dataset:
-    """Dataset of (values, long name) pairs; everything here is without dimension."""
-    data = xr.Dataset({name: values for name, (values, _) in variables.items()})
-    for name, (_, long_name) in variables.items():
-        data[name].attrs = {"long_name": long_name, "units": "1"}
-    for name in data.coords:
-        data[name].attrs.setdefault("long_name", str(name).replace("_", " "))
-        data[name].attrs.setdefault("units", "1")
-    return data
 
 
 def gridded(variables: dict[str, tuple[xr.DataArray, str]], names: Sequence[str]) -> xr.Dataset:
-    """Described variables with one dimension per named setting in place of ``run``.
+    """Variables with their long names and one dimension per named setting in place of ``run``.
 
     Other settings are dropped first: they may bear the name of a variable.
     """
@@ -47,8 +37,8 @@ def gridded(variables: dict[str, tuple[xr.DataArray, str]], names: Sequence[str]
         name: (values.drop_vars(others[name]), text) for name, (values, text) in variables.items()
     }
     texts = {name: text for name, (_, text) in variables.items()}
-    dense = by_setting(described(kept), names)
-    return described({name: (dense[name], text) for name, text in texts.items()})
+    dense = by_setting(gathered(kept), names)
+    return gathered({name: (dense[name], text) for name, text in texts.items()})
 
 
 def surviving(data: xr.Dataset) -> xr.Dataset:
@@ -56,17 +46,6 @@ def surviving(data: xr.Dataset) -> xr.Dataset:
     alive = data["diverged_at"] < 0
     names = [n for n, v in data.data_vars.items() if "run" in v.dims and v.dtype.kind == "f"]
     return data.assign({name: data[name].where(alive) for name in names})
-
-
-def net_names(data: xr.Dataset, names: Sequence[str] = NET) -> np.ndarray:
-    """Text per run that tells networks apart: the model and its width, as far as recorded."""
-    parts = [_texts(data[name].values) for name in names if name in data.coords]
-    return np.array([" ".join(texts) for texts in zip(*parts, strict=True)])
-
-
-def _texts(values: np.ndarray) -> list[str]:
-    numeric = values.dtype.kind in "biuf"
-    return [f"{float(value):g}" if numeric else str(value) for value in np.atleast_1d(values)]
 
 
 def noise_trace(data: xr.Dataset, geometry: xr.Dataset | None) -> xr.DataArray:
@@ -86,11 +65,11 @@ def noise_trace(data: xr.Dataset, geometry: xr.Dataset | None) -> xr.DataArray:
     """
     trace = np.full(data.sizes["run"], np.nan)
     if geometry is not None:
-        common = [name for name in NET if name in data.coords and name in geometry.coords]
-        names, known = net_names(data, common), net_names(geometry, common)
         values = geometry["noise_trace"].values.astype(float)
-        for net in np.unique(known[np.isfinite(values)]):
-            trace[names == net] = np.nanmean(values[known == net])
+        used = of_same_network(data, geometry) & np.isfinite(values)
+        known = used.any(axis=1)
+        total = np.where(used, values, 0).sum(axis=1)
+        trace[known] = total[known] / used.sum(axis=1)[known]
     return xr.DataArray(trace, dims="run")
 
 
@@ -133,14 +112,16 @@ def half_ratio(values: xr.DataArray, low: xr.DataArray, high: xr.DataArray) -> x
 def rising_share(displacement: xr.DataArray, every: int = INCREMENT) -> xr.DataArray:
     """Share of consecutive increments over ``every`` steps that are positive.
 
-    Counted between recorded multiples of ``every``, so that a coarser cadence has longer
-    increments; NaN where there are none.
+    Between successive multiples of ``every`` from the first one to the last of the run. NaN
+    unless all of them were recorded: the share depends on the length of the increments, and a
+    cadence that coarsens would leave the early ones alone.
     """
     chosen = displacement.isel(step=np.flatnonzero(displacement["step"].values % every == 0))
+    gap = xr.DataArray(np.diff(chosen["step"].values), dims="step")
     change = chosen.diff("step")
-    known = change.notnull()
-    counted = known.sum("step")
-    return (change > 0).sum("step") / counted.where(counted > 0)
+    counted = (change.notnull() & (gap == every)).sum("step")
+    wanted = last_step(displacement) // every - 1
+    return ((change > 0).sum("step") / counted).where((counted > 0) & (counted == wanted))
 
 
 def sampled(values: xr.DataArray, count: int = SAMPLES) -> xr.DataArray:
@@ -150,9 +131,19 @@ def sampled(values: xr.DataArray, count: int = SAMPLES) -> xr.DataArray:
     return values.isel(step=_nearest(values["step"].values, wanted)).rename(step="sample_step")
 
 
-def moving_average(values: xr.DataArray, dim: str, window: int = AVERAGE) -> xr.DataArray:
-    """Centred mean over ``window`` samples; NaN where the window is not full."""
-    return values.rolling({dim: window}, center=True).mean()
+def local_curves(local: xr.DataArray) -> dict[str, tuple[xr.DataArray, str]]:
+    """Samples of squared local displacements and their centred mean over `AVERAGE` samples.
+
+    The mean is NaN where its window is not full.
+    """
+    samples = sampled(local)
+    return {
+        "local_samples": (samples, "squared local displacement, evenly spaced samples"),
+        "local_average": (
+            samples.rolling(sample_step=AVERAGE, center=True).mean(),
+            f"squared local displacement, centred mean over {AVERAGE} samples",
+        ),
+    }
 
 
 def log_sampled(values: xr.DataArray, per_decade: int = PER_DECADE) -> xr.DataArray:
@@ -177,7 +168,7 @@ def _nearest(step: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def fits(
     displacement: xr.DataArray, low: xr.DataArray, high: xr.DataArray
 ) -> dict[str, tuple[xr.DataArray, str]]:
-    """Exponents of global displacements with the window, for `described`.
+    """Exponents of global displacements with the window, for `gridded`.
 
     Returns
     -------

@@ -13,6 +13,7 @@ import xarray as xr
 
 from regimes.studies.limiting_dynamics import displacement_curves as curves
 from regimes.studies.limiting_dynamics.exponents import fit_window, transient_end
+from regimes.studies.limiting_dynamics.long_names import gathered
 
 SWEPT = ("eta", "batch_size", "momentum")
 # Levels are averaged and exponents fitted on the second half, the paper's second epoch (3, 4).
@@ -36,8 +37,8 @@ def sweeps(experiments: Mapping[str, xr.Dataset], geometry: xr.Dataset | None) -
         ``level_ratio``, ``test_loss`` (last recorded), ``diverges`` and the exponents of
         `displacement_curves.fits`, names ending in the setting. Over (setting, seed) as well
         ``calibrated``, the level over eta^2 / (S (1 - beta^2)) times the constant of the run at
-        the default. Scalars ``default_eta``, ``default_batch_size``, ``default_momentum``;
-        ``calibration`` over seed.
+        the default. Scalars ``default_eta``, ``default_batch_size``, ``default_momentum`` and
+        ``model``; ``calibration`` over seed.
     """
     default = default_setting(experiments)
     grids = {
@@ -53,6 +54,8 @@ def sweeps(experiments: Mapping[str, xr.Dataset], geometry: xr.Dataset | None) -
         constant,
         "squared local displacement of the default run over eta^2 / (S (1 - beta^2))",
     )
+    models = np.unique(np.concatenate([d["model"].values.astype(str) for d in experiments.values()]))
+    result["model"] = (xr.DataArray(" ".join(models)), "network")
     for name, grid in grids.items():
         grid["calibrated"] = grid["local_mean"] / (grid["law"] * constant)
         text = "mean squared local displacement over the law calibrated on the default"
@@ -61,7 +64,7 @@ def sweeps(experiments: Mapping[str, xr.Dataset], geometry: xr.Dataset | None) -
             f"{n}_{name}": (values, f"{values.attrs['long_name']}; sweep of {name}")
             for n, values in grid.data_vars.items()
         }
-    return curves.described(result)
+    return gathered(result)
 
 
 def _read(data: xr.Dataset, geometry: xr.Dataset | None) -> dict[str, tuple[xr.DataArray, str]]:

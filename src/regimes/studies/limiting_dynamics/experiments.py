@@ -107,7 +107,9 @@ def train_program(
             watched = _watched(run, here, network, loss, tensors, start, solutions)
         due = [_between(each, offset, steps) for each in watched]
         due.append(recorder.final_weights(steps))
-        seeds = [stream_seed(each.seed, "batches", run.batch_size, number) for each in runs]
+        # Named by the stage of pre-training: a resumed run must not see its batches again.
+        phase = f"stage {number}" if run.stages else "run"
+        seeds = [stream_seed(each.seed, "batches", phase, run.batch_size) for each in runs]
         stream = SampledStream(
             tensors["x"], tensors["targets"], seeds, run.batch_size, steps, run.sampling
         )
@@ -271,7 +273,7 @@ def _joined(stages: Sequence[engine.Trained], steps: Sequence[int]) -> engine.Tr
     observed = [
         {
             name: np.concatenate([part[name] for part in parts if name in part], axis=1)
-            for name in parts[0]
+            for name in dict.fromkeys(name for part in parts for name in part)
         }
         for parts in list(zip(*(stage.observed for stage in stages), strict=True))[:-1]
     ]

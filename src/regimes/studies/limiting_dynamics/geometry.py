@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 
 from regimes import store
+from regimes.config import ConfigError
 from regimes.studies.limiting_dynamics import curvature, data_sets
 from regimes.studies.limiting_dynamics.networks import LOSS_OF, model_of, start_weights
 from regimes.studies.limiting_dynamics.settings import Geometry
@@ -46,7 +47,7 @@ def measure(
     settings
         One entry per run.
     device
-        Not used: the work is small and needs float64.
+        Not used: the networks that can be measured so far are small, and need float64.
     start
         Start point with ``weights`` (run, parameter).
 
@@ -54,6 +55,11 @@ def measure(
     -------
     xr.Dataset
         Variables as in `LONG_NAMES`, over ``run``.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If the start point lacks the network or has diverged, or eigenvectors do not converge.
     """
     return store.join_runs([_measure_one(run, start) for run in settings])
 
@@ -68,13 +74,17 @@ def _measure_one(run: Geometry, start: xr.Dataset) -> xr.Dataset:
     )
     test = train._replace(x=tensors["test_x"], targets=tensors["test_targets"])
 
-    modes = min(run.modes, len(weights))
-    trace = np.nan
+    modes, trace = run.modes, np.nan
+    if modes >= len(weights):
+        raise ConfigError(f"modes: {modes} are wanted of a network with {len(weights)} weights")
     if run.spectrum == "full":
         values, top = curvature.full_spectrum(train, modes)
         trace = float(values.sum())
     else:
-        top = curvature.top_spectrum(train, modes, run.tolerance)
+        try:
+            top = curvature.top_spectrum(train, modes, run.tolerance)
+        except ArithmeticError as error:
+            raise ConfigError(f"spectrum: {error}") from None
     noise, noise_trace = curvature.gradient_noise(train, top.vectors)
     slope = curvature.gradient(train) + run.weight_decay * weights
     plotted = top.vectors[[0, min(PLOTTED, modes) - 1]]

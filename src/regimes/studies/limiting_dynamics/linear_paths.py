@@ -38,15 +38,6 @@ TEXTS = {
 }
 
 
-def described(variables: xr.Dataset, texts: dict[str, str]) -> xr.Dataset:
-    """Give every variable and coordinate its long name; everything here is without dimension."""
-    named = variables.copy()
-    for name in named.variables:
-        text = texts.get(str(name), str(name).replace("_", " "))
-        named[name].attrs = {"long_name": text, "units": "1"}
-    return named
-
-
 def about_minimum(data: xr.Dataset) -> xr.Dataset:
     """Path of the mode of largest eigenvalue about the minimum.
 

@@ -62,7 +62,7 @@ def point_of(run: Sgd | Geometry, start: xr.Dataset) -> xr.Dataset:
     regimes.config.ConfigError
         If the start point holds no such network, or several.
     """
-    names = ("model", "hidden", "activation", "data")
+    names = ("model", "hidden", "activation", "width", "data")
     matching = np.ones(start.sizes["run"], dtype=bool)
     for name in names:
         matching &= start[name].values == getattr(run, name)
@@ -76,6 +76,19 @@ def point_of(run: Sgd | Geometry, start: xr.Dataset) -> xr.Dataset:
 
 
 def start_weights(run: Sgd | Geometry, start: xr.Dataset) -> np.ndarray:
-    """Weights (P,) of the start point of a run."""
-    weights = point_of(run, start)["weights"].values.astype(np.float64)
-    return weights[np.isfinite(weights)]
+    """Weights (P,) of the start point of a run.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If the run that left them had diverged.
+    """
+    count = sum(int(np.prod(shape)) for shape in model_of(run).shapes().values())
+    # A file with larger networks beside this one is filled up with NaN.
+    weights = point_of(run, start)["weights"].values.astype(np.float64)[:count]
+    if len(weights) < count or not np.isfinite(weights).all():
+        raise ConfigError(
+            f"the start point '{start.attrs.get('start', '')}' holds no finite weights: the run "
+            "that left it diverged; lower its learning rates"
+        )
+    return weights

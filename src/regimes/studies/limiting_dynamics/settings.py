@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from math import ceil
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from regimes.config import RunSettings
-from regimes.data.samples import EPOCHS, WITH_REPLACEMENT
 from regimes.ensemble.schedules import steps_at
 from regimes.studies.limiting_dynamics.theory_settings import THEORY_KINDS
 
@@ -28,6 +29,9 @@ CLASSIFICATION = {
 }
 SAMPLES = {**REGRESSION, **CLASSIFICATION}
 IMAGE_MODELS = ("resnet18", "resnet34", "vgg16", "vgg16_bn", "vgg11_bn")
+
+# As in `regimes.data.samples`, which imports torch; the Snakefile reads settings without it.
+WITH_REPLACEMENT, EPOCHS = "with_replacement", "epochs"
 
 Data = Literal[tuple(SAMPLES)]
 Model = Literal["linear", "mlp", *IMAGE_MODELS]
@@ -58,6 +62,8 @@ class _Setting(RunSettings):
 
 class Sgd(_Setting):
     """Training with momentum from a start point, with its path through phase space recorded."""
+
+    START: ClassVar[str] = "may"
 
     origin: Literal["initial", "start", "minimum"] = Field(
         "start",
@@ -104,6 +110,20 @@ class Sgd(_Setting):
             raise ValueError("origin: minimum is known for the linear model only")
         return self
 
+    @classmethod
+    def expand(cls, point: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Turn ``epochs: n`` into the steps that n passes over the data set take at this S."""
+        if "epochs" in point:
+            point = dict(point)
+            epochs = point.pop("epochs")
+            if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+                raise ValueError(f"epochs: got {epochs!r}; must be a whole number from 1")
+            if "steps" in point or "stages" in point:
+                raise ValueError("epochs sets steps itself; drop steps and stages")
+            cls.model_validate({**point, "steps": 1})  # so that what follows meets sound values
+            point["steps"] = epochs * ceil(SAMPLES[point["data"]] / point["batch_size"])
+        yield point
+
     def length(self) -> int:
         """Number of updates."""
         return sum(count for _, count in self.stages) or int(self.steps or 0)
@@ -115,6 +135,8 @@ class Sgd(_Setting):
 
 class Geometry(_Setting):
     """Curvature and gradient noise at a start point."""
+
+    START: ClassVar[str] = "must"
 
     spectrum: Literal["full", "top"] = Field(
         "full", description="all eigenvalues of the Hessian, or the largest ones, matrix-free"

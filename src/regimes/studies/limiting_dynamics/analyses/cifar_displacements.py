@@ -9,7 +9,8 @@ from regimes.studies.limiting_dynamics.displacement_cases import (
     nearest_length,
     statistics,
 )
-from regimes.studies.limiting_dynamics.displacement_curves import described, last_value
+from regimes.studies.limiting_dynamics.displacement_curves import last_value
+from regimes.studies.limiting_dynamics.long_names import gathered
 
 TEN_EPOCHS = 1960  # steps of the paper's runs; longer ones are resumed for projections alone
 
@@ -20,7 +21,8 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     Parameters
     ----------
     experiments
-        ``cifar_resume``; ``cifar_pretrain`` with ``train_loss`` and others over evaluation_step.
+        ``cifar_resume``; ``cifar_geometry`` where tr(Sigma) was measured; ``cifar_pretrain`` with
+        ``train_loss`` and others over evaluation_step.
 
     Returns
     -------
@@ -28,7 +30,9 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         See `displacement_cases.statistics`; ``pretrained_train_accuracy`` and so on over
         ``pretrained_run``, the last recorded values of training, with ``pretrained_model``.
     """
-    result = statistics(nearest_length(experiments["cifar_resume"], TEN_EPOCHS))
+    result = statistics(
+        nearest_length(experiments["cifar_resume"], TEN_EPOCHS), experiments.get("cifar_geometry")
+    )
     trained = experiments.get("cifar_pretrain")
     if trained is None:
         return result
@@ -40,4 +44,4 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         for name, text in PERFORMANCE.items()
     }
     models = xr.DataArray(trained["model"].values.astype(str), dims="pretrained_run")
-    return result.merge(described({**ends, "pretrained_model": (models, "network")}))
+    return result.merge(gathered({**ends, "pretrained_model": (models, "network")}))

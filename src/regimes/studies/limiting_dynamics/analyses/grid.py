@@ -7,6 +7,7 @@ import xarray as xr
 
 from regimes.studies.limiting_dynamics import displacement_curves as curves
 from regimes.studies.limiting_dynamics.exponents import fit_window, transient_end
+from regimes.studies.limiting_dynamics.long_names import gathered
 
 GRID = ("eta", "batch_size", "momentum")
 FIT_FROM = 0.5  # the exponent is fitted on the last half
@@ -68,7 +69,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     added = {"calibrated_ratio": (calibrated, text)}
     for name, value in default.items():
         added[f"default_{name}"] = (xr.DataArray(value), f"default {name.replace('_', ' ')}")
-    return dense.merge(curves.described(added))
+    return dense.merge(gathered(added))
 
 
 def rise(local: xr.DataArray, plateau: xr.DataArray, momentum: xr.DataArray) -> xr.DataArray:

@@ -7,6 +7,7 @@ import xarray as xr
 
 from regimes.fit.grids import by_setting
 from regimes.studies.limiting_dynamics import theory
+from regimes.studies.limiting_dynamics.long_names import described
 
 EDGE, POINTS = 0.1, 40  # window [-0.1, 0.1]^2 and points per side
 TEXTS = {
@@ -104,9 +105,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
             "identity": ["U - U^T", "Q + Q^T", "(D + Q) U - A"],
         },
     )
-    for name, variable in result.variables.items():
-        variable.attrs = {"long_name": TEXTS[str(name)], "units": "1"}
-    return result.assign_attrs({})
+    return described(result, TEXTS).assign_attrs({})
 
 
 def _residuals(drift, diffusion, rotation, curvature) -> list[float]:

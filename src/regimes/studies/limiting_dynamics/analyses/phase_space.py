@@ -9,10 +9,10 @@ from regimes.studies.limiting_dynamics.linear_paths import (
     TEXTS,
     about_minimum,
     bands,
-    described,
     mean_paths,
     relative_rms,
 )
+from regimes.studies.limiting_dynamics.long_names import described
 
 REGIMES = {"linreg_phase_space": "low_noise", "linreg_phase_space_additive": "additive"}
 

@@ -6,6 +6,7 @@ import xarray as xr
 
 from regimes.fit.grids import by_setting
 from regimes.studies.limiting_dynamics.exponents import fit_line
+from regimes.studies.limiting_dynamics.long_names import described
 
 TEXTS = {
     "global_displacement": "expected squared global displacement from a stationary start",
@@ -47,6 +48,4 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         modes=int(runs["modes"][0]),
     )
     result = result.assign_coords(end=["low", "high"])
-    for name, variable in result.variables.items():
-        variable.attrs = {"long_name": TEXTS[str(name)], "units": "1"}
-    return result
+    return described(result, TEXTS)

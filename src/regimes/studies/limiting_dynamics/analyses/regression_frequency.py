@@ -7,7 +7,8 @@ import xarray as xr
 
 from regimes.fit.grids import by_setting
 from regimes.studies.limiting_dynamics import theory
-from regimes.studies.limiting_dynamics.linear_paths import SETTINGS, described
+from regimes.studies.limiting_dynamics.linear_paths import SETTINGS
+from regimes.studies.limiting_dynamics.long_names import described
 
 
 def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:

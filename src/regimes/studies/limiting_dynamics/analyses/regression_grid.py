@@ -10,10 +10,10 @@ from regimes.studies.limiting_dynamics.linear_paths import (
     SETTINGS,
     TEXTS,
     about_minimum,
-    described,
     mean_paths,
     relative_rms,
 )
+from regimes.studies.limiting_dynamics.long_names import described
 
 KEPT = (
     "position",

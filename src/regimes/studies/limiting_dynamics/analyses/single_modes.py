@@ -13,6 +13,7 @@ from scipy import linalg
 from regimes.fit.grids import by_setting
 from regimes.studies.limiting_dynamics import theory, theory_checks
 from regimes.studies.limiting_dynamics.exponents import displacement_exponent
+from regimes.studies.limiting_dynamics.long_names import described
 
 RELAXATIONS = 20  # overdamped relaxation times after which a mode has saturated
 RISE_STEPS = 1000  # steps over which the rise from rest is compared
@@ -98,9 +99,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         _double_sum(_case(runs, "double_sum", "curvature")),
     ]
     result = xr.merge(parts, join="outer", compat="equals")
-    for name, variable in result.variables.items():
-        variable.attrs = {"long_name": TEXTS[str(name)], "units": "1"}
-    return result.assign_attrs({})
+    return described(result, TEXTS).assign_attrs({})
 
 
 def _case(runs: xr.Dataset, case: str, axis: str) -> xr.Dataset:

@@ -7,6 +7,7 @@ import xarray as xr
 
 from regimes.studies.limiting_dynamics import theory
 from regimes.studies.limiting_dynamics.exponents import displacement_exponent
+from regimes.studies.limiting_dynamics.long_names import described
 
 SWEPT = ("eta", "batch_size", "momentum")
 # Default of the ImageNet runs; every sweep varies one setting and keeps the others.
@@ -74,9 +75,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
             "end": ["low", "high"],
         },
     )
-    for name, variable in result.variables.items():
-        variable.attrs = {"long_name": TEXTS[str(name)], "units": "1"}
-    return result
+    return described(result, TEXTS)
 
 
 def sweep(data: xr.Dataset, name: str) -> xr.DataArray:

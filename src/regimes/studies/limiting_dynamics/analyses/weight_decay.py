@@ -31,17 +31,12 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     local, globally = data["local_displacement"], data["global_displacement"]
     length = curves.last_step(globally)
     low, high = fit_window(length, data["momentum"], FIT_FROM)
-    samples = curves.sampled(local)
     variables = {
         "half_ratio": (
             curves.half_ratio(local, transient_end(data["momentum"]), length),
             "mean squared local displacement, first over second half, without the transient",
         ),
-        "local_samples": (samples, "squared local displacement, evenly spaced samples"),
-        "local_average": (
-            curves.moving_average(samples, "sample_step"),
-            f"squared local displacement, centred mean over {curves.AVERAGE} samples",
-        ),
+        **curves.local_curves(local),
         **curves.fits(globally, low, high),
         **{name: (data[name], text) for name, text in PERFORMANCE.items() if name in data},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from scipy.linalg import solve_discrete_lyapunov
 
 ETA, MOMENTUM, BATCH, DECAY = 0.01, 0.9, 64, 1e-4
 SIGMA2 = 0.8  # noise over curvature
@@ -25,6 +26,24 @@ def simulate(rho, noise, steps, seeds, minimum=0.0, momentum=MOMENTUM, batch=BAT
         v[:, k + 1] = momentum * v[:, k] + h * (x[:, k] - minimum - drift * k) + kicks[k]
         x[:, k + 1] = x[:, k] - ETA * v[:, k + 1]
     return x, -v
+
+
+def exact(rho: float) -> dict[str, float]:
+    """Stationary moments of one mode of the recursion (x, u), from the discrete Lyapunov equation.
+
+    u' = beta u - h x + noise, x' = x + eta u'.
+    """
+    h = rho + DECAY
+    step = np.array([[1 - ETA * h, ETA * MOMENTUM], [-h, MOMENTUM]])
+    kick = np.array([ETA, 1.0])
+    moments = solve_discrete_lyapunov(step, SIGMA2 * rho / BATCH * np.outer(kick, kick))
+    shifted = step @ moments  # E[z_(k+1) z_k^T]
+    return {
+        "position": moments[0, 0],
+        "velocity": moments[1, 1],
+        # u_k x_(k+1) - x_k u_(k+1)
+        "circulation": (shifted[0, 1] - shifted[1, 0]) / ETA,
+    }
 
 
 def sgd_runs(x, u, seeds=None, momentum=MOMENTUM, batch=BATCH, model="mlp") -> xr.Dataset:

@@ -229,6 +229,7 @@ def analysed(smoke: bool = False) -> dict[str, xr.Dataset]:
             {
                 "cifar_resume": made_cifar_resume(**({"steps": 40} if smoke else {})),
                 "cifar_pretrain": made_pretrain(),
+                "cifar_geometry": geometry(model="resnet18"),
             }
         ),
         "cifar_sweeps": cifar_sweeps.analyse(made_cifar_sweeps(40 if smoke else 780)),

@@ -10,7 +10,12 @@ import xarray as xr
 
 from regimes.studies.limiting_dynamics import displacement_curves as curves
 from regimes.studies.limiting_dynamics.analyses import displacements, grid, lengths, sweeps
-from regimes.studies.limiting_dynamics.exponents import displacement_exponent, fit_line, fit_window
+from regimes.studies.limiting_dynamics.exponents import (
+    displacement_exponent,
+    evenly_spaced,
+    fit_line,
+    fit_window,
+)
 from tests.studies.limiting_dynamics.planted_displacements import (
     BETA,
     ETA,
@@ -136,7 +141,13 @@ def test_shares_of_rising_increments_are_counted():
     assert found[:2] == pytest.approx([1, 4 / 9])
     assert np.isnan(found[2])
     coarse = values.isel(step=slice(249, None, 250))
-    assert curves.rising_share(coarse).values[:2] == pytest.approx([1, 0])
+    assert np.isnan(curves.rising_share(coarse)).all()  # increments of 250 steps are others
+    coarsening = values.isel(step=np.r_[0:200, 249:500:250])
+    assert np.isnan(curves.rising_share(coarsening)).all()
+    regular = values.isel(step=slice(24, None, 25))
+    assert curves.rising_share(regular).values[:2] == pytest.approx([1, 4 / 9])
+    early = values.where(values["step"] <= 260)
+    assert curves.rising_share(early).values[:2] == pytest.approx([1, 1])
 
 
 def test_halves_of_a_ramp():
@@ -269,6 +280,37 @@ def test_exponents_follow_the_length(laptop):
     assert data["share_exponent"].mean("seed").values == pytest.approx(0.5, abs=1e-6)
 
 
+def test_a_window_with_two_cadences_counts_the_coarser_one():
+    step = np.r_[1:100, 100:1001:10]
+    line = np.log(step) + 0.3 * np.log(step) ** 2
+    values = xr.DataArray(np.exp(line)[None], dims=("run", "step"), coords={"step": step})
+    low, high = xr.DataArray([50.0], dims="run"), xr.DataArray([1000.0], dims="run")
+    even = evenly_spaced(values, low, high)
+    assert even.dropna("step")["step"].values.tolist() == list(range(50, 1001, 10))
+    kept = np.arange(50, 1001, 10)
+    expected = np.polyfit(np.log(kept), np.log(kept) + 0.3 * np.log(kept) ** 2, 1)[0]
+    found = float(fit_line(values["step"], even, low, high)["slope"][0])
+    assert found == pytest.approx(expected)
+    assert found > float(fit_line(values["step"], values, low, high)["slope"][0]) + 0.05
+    # Inside the dense part and inside the coarse part nothing is left out.
+    for edges in ((10, 90), (200, 900)):
+        part = evenly_spaced(values, *edges).dropna("step")["step"].values
+        assert part.tolist() == [k for k in step if edges[0] <= k <= edges[1]]
+
+
+def test_lengths_are_fitted_on_evenly_spaced_steps():
+    data = made_long(4000, seeds=2)
+    k = np.unique(np.r_[1:1001, 10:4001:10])
+    curve = np.log(k) + 0.05 * np.log(k) ** 2
+    data = data.drop_vars(["local_displacement", "global_displacement", "step"])
+    data["global_displacement"] = (("run", "step"), np.exp(np.stack([curve, curve])))
+    found = lengths.analyse({"very_long_resume": data.assign_coords(step=k)})
+    kept = np.arange(670, 2001, 10)
+    expected = np.polyfit(np.log(kept), np.log(kept) + 0.05 * np.log(kept) ** 2, 1)[0]
+    assert found["exponent"].sel(length=2000).values == pytest.approx(expected)
+    assert found["points"].sel(length=[1000, 2000]).isel(seed=0).values.tolist() == [667, 134]
+
+
 def test_runs_that_end_early_have_no_exponent_at_greater_lengths():
     long = made_long(8000, seeds=2)
     long["global_displacement"] = long["global_displacement"].where(
@@ -300,6 +342,10 @@ def test_of_several_lengths_on_cifar_ten_epochs_are_used(laptop):
     assert data["window_high"].values.ravel().tolist() == [1960, 1960]
     assert data["exponent"].values.ravel() == pytest.approx([1.54, 1.41])
     assert data["pretrained_test_accuracy"].values == pytest.approx([0.93, 0.919])
+    # The trace of one of the two networks is known.
+    assert data["level_ratio"].values[0] == pytest.approx(1, abs=0.01)
+    assert data["level_theory"].values[0] == pytest.approx(1e-8 * TRACE / (256 * 0.19))
+    assert np.isnan(data["level_theory"][1]).all()
 
 
 def test_weight_decay_keeps_settings_apart(laptop):

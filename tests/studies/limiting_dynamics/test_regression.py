@@ -14,7 +14,7 @@ from regimes.studies.limiting_dynamics.analyses import (
     regression_frequency,
     regression_grid,
 )
-from regimes.studies.limiting_dynamics.claims_regression import REGRESSION, farthest_from_one
+from regimes.studies.limiting_dynamics.claims_regression import REGRESSION, run_means
 from regimes.studies.limiting_dynamics.figures import (
     fig2,
     figA_fig2_2d,
@@ -186,10 +186,52 @@ def test_a_lost_run_makes_no_perfect_result():
             assert np.isnan(measure(REGRESSION[name], analyses).value), name
 
 
-def test_farthest_from_one():
-    assert farthest_from_one(np.array([1.1, 0.8, 1.15])) == 0.8
-    assert np.isnan(farthest_from_one(np.array([1.0, np.nan])))
-    assert np.isnan(farthest_from_one(np.array([])))
+def test_run_means_are_those_of_disjoint_groups():
+    values = xr.DataArray(
+        np.arange(14.0).reshape(7, 2), dims=("seed", "step"), coords={"seed": range(7)}
+    )
+    data = xr.Dataset({"position": values.where(values["seed"] != 4)})  # never run
+    found = run_means(data, runs=2)["position"]
+    assert found.values.tolist() == [[1, 2], [5, 6], [11, 12]]
+    alone = run_means(data, runs=40)["position"]
+    assert alone.values == pytest.approx(values.values[[0, 1, 2, 3, 5, 6]].mean(0)[None])
+
+
+def test_claims_on_run_means_count_groups_of_forty():
+    seeds, steps = 90, 30
+    rng = np.random.default_rng(8)
+    reference = np.cos(np.arange(steps) / 5)
+    noise = rng.standard_normal((2, seeds, steps)) * np.array([0.1, 0.3])[:, None, None]
+    over = ("regime", "momentum", "seed", "step")
+    planted = (reference + noise)[None]
+    data = xr.Dataset(
+        {name: (over, planted) for name in ("position", "velocity")}
+        | {
+            n: (over, planted * 0 + reference)
+            for n in ("recursion_position", "continuous_velocity")
+        },
+        coords={"regime": ["low_noise"], "momentum": [0.9, 0.99], "seed": np.arange(seeds)},
+    )
+    groups = noise[:, :80].reshape(2, 2, 40, steps).mean(2)
+    rms = np.sqrt((groups**2).mean(-1) / np.mean(reference**2))
+    for name in ("recursion", "velocity"):
+        found = measure(REGRESSION[f"ld_fig2_nrmse_{name}"], {"phase_space": data})
+        assert found.seeds == 2
+        assert found.value == pytest.approx(rms.max(0).mean())
+        assert found.low < found.value < found.high < np.inf
+    # A run that was lost at one momentum, after growing, makes its seed useless.
+    grown = data["position"] * np.where(np.arange(steps) < 25, 1e6, np.nan)
+    gone = (data["seed"] == 41) & (data["momentum"] > 0.95)
+    found = measure(
+        REGRESSION["ld_fig2_nrmse_recursion"],
+        {"phase_space": data.assign(position=data["position"].where(~gone, grown))},
+    )
+    assert found.seeds == 2
+    assert found.value == pytest.approx(rms.max(0).mean(), rel=0.1)
+    # A momentum that was not run makes the number unknown.
+    lost = data.where(data["momentum"] < 0.95)
+    rule = REGRESSION["ld_fig2_nrmse_recursion"]
+    assert np.isnan(measure(rule, {"phase_space": lost}).value)
 
 
 def test_grid_has_every_setting_and_names_what_diverges():

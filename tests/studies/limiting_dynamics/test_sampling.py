@@ -11,6 +11,7 @@ from regimes.studies.limiting_dynamics import sampling_ratios
 from regimes.studies.limiting_dynamics.analyses import sampling
 from regimes.studies.limiting_dynamics.claims_regression import REGRESSION
 from regimes.studies.limiting_dynamics.figures import supp_sampling
+from regimes.studies.limiting_dynamics.start_points import start_of
 from tests.studies.limiting_dynamics.planted_regression import drawn, geometry_of, runs_of
 
 LINEAR = {"eta": 1e-2, "batch_size": 32, "weight_decay": 1e-3}
@@ -110,10 +111,11 @@ def test_squared_displacements_of_a_known_path():
 
 def test_start_point_is_that_of_the_network():
     both = [geometry_of([r, 1.0], [1.0, 1.0], name) for r, name in ((3.0, "mlp"), (2.0, "vgg16"))]
-    found = sampling.start_of(xr.concat(both, dim="run"), "vgg16")
+    runs = xr.Dataset(coords={"model": ("run", ["vgg16"]), "hidden": ("run", [24])})
+    found = start_of(xr.concat(both, dim="run"), runs)
     assert float(found["eigenvalue"][0]) == 2
-    with pytest.raises(ValueError, match="no start point of network 'resnet18'"):
-        sampling.start_of(both[0], "resnet18")
+    with pytest.raises(ValueError, match="no geometry of network 'vgg16 24'"):
+        start_of(both[0], runs)
 
 
 def test_modes_without_restoring_force_or_geometry_are_left_out():
@@ -133,7 +135,7 @@ def test_lags_hold_the_marked_ones():
     assert sampling.lags(4).tolist() == [1]
 
 
-def test_claims_on_sampling_have_blocks_in_place_of_seeds(sampled):
+def test_claims_on_sampling_have_blocks_in_place_of_seeds(experiments, sampled):
     analyses = {"sampling": sampled}
     names = [n for n in REGRESSION if n.startswith("ld_sampling")]
     found = {name: measure(REGRESSION[name], analyses) for name in names}
@@ -143,17 +145,35 @@ def test_claims_on_sampling_have_blocks_in_place_of_seeds(sampled):
         assert ours.low < ours.value < ours.high and ours.high - ours.low < 0.2
         assert ours.value == pytest.approx(1, abs=0.05)
     assert found["ld_sampling_msd_iid"].value == pytest.approx(1, abs=0.08)
-    epochs = sampled.sel(sampling="epochs")
-    linear, network = (epochs.sel(system=s) for s in ("regression", "network"))
-    isotropy = sampling_ratios.spread_ratio(network, 1, 30).mean()
-    assert found["ld_sampling_mlp_isotropy_epochs"].value == pytest.approx(float(isotropy))
-    soft = sampling_ratios.equipartition(network).sel(mode=60)
-    assert found["ld_sampling_mlp_equipartition_q60"].value == pytest.approx(float(soft))
+    # Expected from the planted trajectories: variances of all steps of both runs that make up the
+    # 16 blocks, over closed forms.
+    linear, network = (
+        {n: late(experiments[f"{name}_epochs"][n]) for n in ("position", "velocity")}
+        for name in ("linreg_stationary", "stationary_cloud_resume")
+    )
+    for name, variance, other in (
+        ("mlp_isotropy", network["position"], 29),
+        ("isotropy", linear["position"], 15),
+    ):
+        spread = np.sqrt(variance[0] / variance[other])
+        assert found[f"ld_sampling_{name}_epochs"].value == pytest.approx(spread, rel=1e-4)
+    omega2 = 2 * (0.3 + NETWORK["weight_decay"]) / (NETWORK["eta"] * 1.9)
+    soft = omega2 * network["position"][59] / network["velocity"][59]
+    assert found["ld_sampling_mlp_equipartition_q60"].value == pytest.approx(soft, rel=1e-4)
+    # eta q (1 + beta)/(2 h) over S (1 - beta^2): noise q = .8 rho, curvature rho = 10/16.
+    rho, eta = 10 / 16, LINEAR["eta"]
+    theory = eta * 0.8 * rho / (2 * LINEAR["batch_size"] * 0.1 * (rho + LINEAR["weight_decay"]))
+    ratio = linear["position"][15] / theory
+    assert found["ld_sampling_position_epochs"].value == pytest.approx(ratio, rel=1e-4)
     assert np.isnan(
         measure(REGRESSION["ld_sampling_msd_epochs"], missing(analyses, lag=5000)).value
     )
-    ratio = sampling_ratios.variance_ratio(linear, "position").sel(mode=16)
-    assert found["ld_sampling_position_epochs"].value == pytest.approx(float(ratio))
+
+
+def late(paths: xr.DataArray) -> np.ndarray:
+    """Variance of each mode over the last 16 x 1959 of 33,001 steps, of all runs together."""
+    values = paths.transpose("run", "projection_step", "mode").values[:, -16 * 1959 :]
+    return np.var(values.astype(float), axis=(0, 1))
 
 
 def missing(analyses: dict[str, xr.Dataset], **cells) -> dict[str, xr.Dataset]:

@@ -204,6 +204,7 @@ def test_single_modes_are_those_of_the_recursion():
     moments = theory.moment_recursion(300, found["rho"].values, 1.0, 0.05, 0.8, 1, 0.0, [0.0, 0.7])
     steps = found["step"].values
     assert steps[-1] == 300 and list(steps[:21]) == list(range(21))
-    names = ["var_position", "var_velocity", "position_velocity", "mean_position", "mean_velocity"]
-    for name, values in zip(names, moments, strict=True):
+    names = {"var_position": moments.var_x, "var_velocity": moments.var_v,
+             "mean_position": moments.mean_x, "mean_velocity": moments.mean_v}  # fmt: skip
+    for name, values in names.items():
         np.testing.assert_allclose(found[name].values.T, values[steps], rtol=1e-12, err_msg=name)

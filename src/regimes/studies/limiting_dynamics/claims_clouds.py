@@ -16,11 +16,11 @@ import xarray as xr
 
 from regimes.claims import Measure
 from regimes.fit.estimators import crossing, largest_deviation
+from regimes.studies.limiting_dynamics.claim_reading import POSITIVE, furthest_value
 from regimes.studies.limiting_dynamics.oscillator_fit import fit_frequency
-from regimes.studies.limiting_dynamics.stationary import variance
+from regimes.studies.limiting_dynamics.stationary import equipartition, variance
 from regimes.studies.limiting_dynamics.theory import velocity_autocorrelation
 
-POSITIVE = (0.0, math.inf)
 BLOCK = "seed"  # the jackknife leaves out entries of this dimension
 PAPER_NOISE = 0.6  # sigma^2 of ResNet-18 that the spread on ImageNet is compared with
 MOMENTS = ["position_mean", "position_square", "velocity_mean", "velocity_square"]
@@ -43,21 +43,13 @@ def _with(data: xr.Dataset, names: list[str], constants: list[str]) -> xr.Datase
 
 def deviations(data: xr.Dataset, kind: str) -> xr.DataArray:
     """Standard deviations over all blocks of ``position`` or ``velocity``, over ``mode``."""
-    return np.sqrt(variance(data[f"{kind}_mean"], data[f"{kind}_square"], BLOCK))
+    return np.sqrt(variance(data, kind, BLOCK))
 
 
 def _pair(data: xr.Dataset, values: xr.DataArray) -> tuple[float, float]:
     """Values of the first and the later plotted mode."""
     first, later = (float(values.sel(mode=m)) for m in data["pair_mode"].values)
     return first, later
-
-
-def furthest_from_one(values: np.ndarray | xr.DataArray) -> float:
-    """Value that differs most from 1; NaN if any is unknown."""
-    values = np.ravel(values)
-    if not np.isfinite(values).all():
-        return math.nan
-    return float(values[np.argmax(np.abs(values - 1))])
 
 
 # --- Clouds --------------------------------------------------------------------------------------
@@ -80,8 +72,7 @@ def _cloud(kind: str) -> Callable[[xr.Dataset], xr.Dataset]:
 
 def _equipartition(data: xr.Dataset) -> float:
     """Mean over modes of omega^2 Var(position) / Var(velocity); NaN if a mode is unknown."""
-    x, u = deviations(data, "position"), deviations(data, "velocity")
-    return float(((data["natural_frequency"] * x / u) ** 2).mean(skipna=False))
+    return float(equipartition(data, BLOCK, data["natural_frequency"]).mean(skipna=False))
 
 
 def _position_over_theory(data: xr.Dataset) -> float:
@@ -229,7 +220,7 @@ def _rate_ratio(data: xr.Dataset) -> float:
 
 def _circulation(data: xr.Dataset) -> float:
     """Circulation over 2 Var(velocity) of theory, of the plotted mode furthest from 1."""
-    return furthest_from_one(data["circulation"].mean(BLOCK) / (2 * data["velocity_theory"]))
+    return furthest_value(data["circulation"].mean(BLOCK) / (2 * data["velocity_theory"]))
 
 
 OSCILLATIONS = {

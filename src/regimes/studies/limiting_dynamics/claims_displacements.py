@@ -12,14 +12,14 @@ import numpy as np
 import xarray as xr
 
 from regimes.claims import Measure
-from regimes.studies.limiting_dynamics.claims_sweeps import SWEEPS, mean_absolute_error
-from regimes.studies.limiting_dynamics.displacement_reading import (
+from regimes.studies.limiting_dynamics.claim_reading import (
     NEAR,
     POSITIVE,
     SHARE,
     at_log,
     cells,
-    furthest_from_one,
+    furthest_cell,
+    furthest_run,
     largest_cell,
     mean_of_cells,
     one,
@@ -28,6 +28,7 @@ from regimes.studies.limiting_dynamics.displacement_reading import (
     smallest_cell,
     stacked,
 )
+from regimes.studies.limiting_dynamics.claims_sweeps import SWEEPS, mean_absolute_error
 
 # --- Figure 1 ------------------------------------------------------------------------------------
 
@@ -70,7 +71,8 @@ def _absolute(select: Callable[[xr.Dataset], xr.DataArray]) -> Callable:
 
 def _slow_and_fast(data: xr.Dataset) -> xr.DataArray:
     """Exponents at 5e-5 and at 1e-3."""
-    return xr.concat([_at_rate("exponent", rate)(data) for rate in (5e-5, 1e-3)], "cell")
+    parts = [_at_rate("exponent", rate)(data) for rate in (5e-5, 1e-3)]
+    return xr.concat(parts, "cell", join="outer")
 
 
 def _first_minus_last(values: xr.DataArray) -> float:
@@ -130,8 +132,8 @@ FIG1 = {
     ),
     "ld_fig1_delta_stationary": Measure(
         "displacements",
-        lambda data: furthest_from_one(data["half_ratio"]),
-        mean_of_cells,
+        lambda data: cells(data["half_ratio"]),
+        furthest_run,
         POSITIVE,
     ),
     "ld_fig1_increments_positive": Measure("displacements", _slowest, smallest_cell, SHARE),
@@ -171,8 +173,8 @@ def _of_model(name: str, model: str) -> Callable[[xr.Dataset], xr.DataArray]:
 CIFAR = {
     "ld_cifar_fig1_no_trend": Measure(
         "cifar_displacements",
-        lambda data: furthest_from_one(data["half_ratio"]),
-        mean_of_cells,
+        lambda data: cells(data["half_ratio"]),
+        furthest_run,
         POSITIVE,
     ),
     "ld_cifar_fig1_exponent_r18": Measure(
@@ -268,9 +270,7 @@ def _comparisons(name: str, signs: Mapping[str, int], every_momentum: bool = Fal
 
 
 def _furthest_plateau(name: str) -> Measure:
-    return Measure(
-        "grid", lambda data: furthest_from_one(_drawn(data[name])), mean_of_cells, POSITIVE
-    )
+    return Measure("grid", lambda data: furthest_cell(_drawn(data[name])), mean_of_cells, POSITIVE)
 
 
 FROM_REST = {

@@ -1,6 +1,7 @@
 """How the claims on linear regression and on sampling are read off the analyses.
 
-Runs of linear regression in phase space are many, and intervals leave out one of them at a time.
+Runs of linear regression in phase space are many, and intervals leave out one of them at a time;
+where a claim is about the mean of 40 runs, one group of 40 runs at a time (see `run_means`).
 Stationary runs are few and long: there blocks of the runs take the place of seeds, and the column
 of seeds in the table of claims counts blocks.
 """
@@ -16,6 +17,13 @@ from scipy import stats
 
 from regimes.claims import Measure
 from regimes.studies.limiting_dynamics import turns
+from regimes.studies.limiting_dynamics.claim_reading import (
+    CORRELATION,
+    POSITIVE,
+    SHARE,
+    furthest_value,
+    mean_of_cells,
+)
 from regimes.studies.limiting_dynamics.linear_paths import relative_rms
 from regimes.studies.limiting_dynamics.sampling_ratios import (
     equipartition,
@@ -23,9 +31,7 @@ from regimes.studies.limiting_dynamics.sampling_ratios import (
     variance_ratio,
 )
 
-POSITIVE = (0.0, math.inf)
-SHARE = (0.0, 1.0)
-CORRELATION = (-1.0, 1.0)
+RUNS = 40  # behind a run mean of the claims
 HIGH_MOMENTA = [0.99, 0.999]
 VARIANCE_MODES = [1, 2, 4, 8, 16]
 LAGS = [1, 10, 100, 1000, 5000]
@@ -36,18 +42,17 @@ Read = Callable[[xr.Dataset], xr.Dataset | xr.DataArray]
 # --- Statistics ----------------------------------------------------------------------------------
 
 
-def farthest_from_one(values: xr.DataArray | np.ndarray) -> float:
-    """Entry farthest from 1; NaN if there is none or one of them is unknown."""
-    found = np.ravel(values)
-    known = found.size and np.isfinite(found).all()
-    return float(found[np.argmax(abs(found - 1))]) if known else math.nan
+def without_lost(data: xr.Dataset) -> xr.Dataset:
+    """Seeds whose runs ended at all momenta; a run that is lost grows without bound before."""
+    return data.dropna("seed", how="any", subset=["position"])
 
 
 def _of_run_mean(curve: Callable[[xr.Dataset], float]) -> Callable[[xr.Dataset], list[float]]:
     """Apply a function of one path to the mean over seeds at each momentum."""
 
     def values(data: xr.Dataset) -> list[float]:
-        mean = data.mean("seed")
+        kept = without_lost(data)
+        mean = (kept if kept.sizes["seed"] else data).mean("seed")
         return [curve(mean.sel(momentum=momentum)) for momentum in mean["momentum"].values]
 
     return values
@@ -60,15 +65,44 @@ def _period_error(path: xr.Dataset) -> float:
 def _decay_over_theory(path: xr.Dataset) -> float:
     ratios = turns.decay_ratios(path["position"].values)
     predicted = math.exp(-float(path["damping"] * path["eta"] * path["period"]))
-    return farthest_from_one(ratios / predicted)
+    return furthest_value(ratios / predicted)
 
 
 def _turns(path: xr.Dataset) -> float:
     return turns.turns(path["velocity"].values, float(path["period"]))
 
 
-def _distance(name: str, mean: str) -> Callable[[xr.Dataset], float]:
-    return lambda path: float(relative_rms(path[name], path[mean]))
+def run_means(data: xr.Dataset, runs: int = RUNS) -> xr.Dataset:
+    """Means over disjoint groups of ``runs`` seeds, the groups in the place of ``seed``.
+
+    Seeds that fill no group are not used; where there are fewer than ``runs`` of them, all make one
+    group. Nor are seeds with lost runs, see `without_lost`.
+    """
+    known = without_lost(data)
+    size = max(1, min(runs, known.sizes["seed"]))
+    whole = known.isel(seed=slice(known.sizes["seed"] // size * size))
+    return whole.coarsen(seed=size).mean()
+
+
+def _distance(name: str, mean: str) -> Read:
+    """Relative rms distance of run means from a mean path, over (momentum, seed).
+
+    One entry of ``seed`` is a group of 40 runs, see `run_means`: the jackknife leaves out groups,
+    and the column of seeds in the table of claims counts them.
+    """
+
+    def selected(data: xr.Dataset) -> xr.DataArray:
+        means = run_means(paths()(data)[[name, mean, "position"]])
+        return relative_rms(means[name], means[mean])
+
+    return selected
+
+
+def _largest_per_group(distance: xr.DataArray) -> float:
+    """Largest over momenta in each group of runs, mean over groups; NaN if one is unknown."""
+    if not distance.size:
+        return math.nan
+    return float(distance.max("momentum", skipna=False).mean("seed", skipna=False))
 
 
 def _largest(values: list[float]) -> float:
@@ -82,11 +116,6 @@ def rank_correlation(data: xr.Dataset) -> float:
     if mean.sizes["mode"] < 3:
         return math.nan
     return float(stats.spearmanr(mean["frequency"], mean["eigenvalue"]).statistic)
-
-
-def _mean_of_cells(values: xr.DataArray) -> float:
-    """Mean over cells of the mean over seeds, here runs or blocks; NaN if a cell is missing."""
-    return float(values.mean("seed").mean(skipna=False))
 
 
 def _mean_ratio(kind: str) -> Callable[[xr.Dataset], float]:
@@ -167,7 +196,7 @@ def _isotropy(system: str, first: int, later: int) -> Measure:
 def _displacements(sampling: str, lags: list[int]) -> Measure:
     return _sampled(
         stationary(["squared_displacement"], "regression", sampling, lag=lags),
-        lambda data: farthest_from_one(data["squared_displacement"].mean("seed")),
+        lambda data: furthest_value(data["squared_displacement"].mean("seed")),
     )
 
 
@@ -176,7 +205,7 @@ FIG2 = {
     "ld_fig2_amplitude_decay": _path(
         paths(HIGH_MOMENTA),
         _of_run_mean(_decay_over_theory),
-        farthest_from_one,
+        furthest_value,
     ),
     "ld_fig2_nrmse_single": Measure(
         "phase_space",
@@ -184,11 +213,17 @@ FIG2 = {
         lambda error: float(error.mean("seed").max(skipna=False)),
         range=POSITIVE,
     ),
-    "ld_fig2_nrmse_recursion": _path(
-        paths(), _of_run_mean(_distance("position", "recursion_position"))
+    "ld_fig2_nrmse_recursion": Measure(
+        "phase_space",
+        _distance("position", "recursion_position"),
+        _largest_per_group,
+        range=POSITIVE,
     ),
-    "ld_fig2_nrmse_velocity": _path(
-        paths(), _of_run_mean(_distance("velocity", "continuous_velocity"))
+    "ld_fig2_nrmse_velocity": Measure(
+        "phase_space",
+        _distance("velocity", "continuous_velocity"),
+        _largest_per_group,
+        range=POSITIVE,
     ),
     "ld_fig2_turns_low_momentum": _path(paths([0.9]), _of_run_mean(_turns)),
     "ld_fig2_turns_high_momentum": _path(paths(HIGH_MOMENTA), _of_run_mean(_turns), np.min),
@@ -207,7 +242,7 @@ FIG2 = {
     "ld_figA_fig2_band_multiplicative": Measure(
         "phase_space",
         lambda data: _momenta(data[["covered"]], [0.999], "low_noise")["covered"],
-        _mean_of_cells,
+        mean_of_cells,
         range=SHARE,
     ),
 }
@@ -226,7 +261,7 @@ SAMPLING = {
     "ld_sampling_velocity_iid": _variances("velocity", IID, VARIANCE_MODES),
     "ld_sampling_delta_iid": _sampled(
         stationary(["local_displacement"], "regression", IID),
-        lambda data: _mean_of_cells(data["local_displacement"]),
+        lambda data: mean_of_cells(data["local_displacement"]),
     ),
     "ld_sampling_msd_iid": _displacements(IID, LAGS),
     "ld_sampling_position_epochs": _variances("position", EPOCHS, [16]),

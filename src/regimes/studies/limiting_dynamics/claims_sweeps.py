@@ -10,11 +10,13 @@ import xarray as xr
 
 from regimes.claims import Measure
 from regimes.fit.estimators import crossing
-from regimes.studies.limiting_dynamics.displacement_reading import (
+from regimes.studies.limiting_dynamics.analyses.spectrum import NOTEBOOK
+from regimes.studies.limiting_dynamics.claim_reading import (
+    CORRELATION,
     POSITIVE,
     at_log,
     cells,
-    furthest_from_one,
+    furthest_cell,
     log_slope,
     mean_of_cells,
     one,
@@ -25,23 +27,8 @@ from regimes.studies.limiting_dynamics.displacement_reading import (
     stacked,
 )
 
-CORRELATION = (-1.0, 1.0)
-# Exponents of the ImageNet sweeps as read off the notebook (section 4, figure 7).
-NOTEBOOK = {
-    "eta": {1e-5: 1.325, 6.2e-5: 1.03, 1e-4: 0.987, 2.2e-4: 0.95, 5e-4: 0.925, 1e-3: 0.895},
-    "batch_size": {
-        32: 1.145,
-        84: 1.03,
-        136: 0.97,
-        188: 0.97,
-        240: 0.97,
-        256: 0.987,
-        345: 1.005,
-        555: 1.06,
-        1024: 1.17,
-    },
-    "momentum": {0.8: 1.052, 0.85: 1.02, 0.9: 0.987, 0.95: 0.953, 0.99: 0.912},
-}
+# Networks with batch normalization.
+NORMALIZED = ("resnet18", "resnet34", "vgg16_bn", "vgg11_bn")
 
 
 def _own_seeds(values: xr.DataArray) -> xr.DataArray:
@@ -73,7 +60,7 @@ def _level(setting: str) -> Measure:
     """Level over theory at the value of a setting that is furthest from 1."""
     return Measure(
         "sweeps",
-        lambda data: furthest_from_one(data[f"level_ratio_{setting}"]),
+        lambda data: furthest_cell(data[f"level_ratio_{setting}"]),
         mean_of_cells,
         POSITIVE,
     )
@@ -90,17 +77,18 @@ def _rank(setting: str) -> Measure:
 
 
 def _level_at_default(data: xr.Dataset) -> xr.DataArray:
-    """Level over theory at the default, from the first sweep that contains it.
+    """Level over theory at the default, from the first sweep that contains it; NaN without.
 
-    Where none does, as in the paper's grids, from the nearest batch size.
+    NaN too for networks with batch normalization: tr(Sigma) is measured on the gradients of single
+    samples, at fixed statistics of the normalization. In training these are the minibatch's, so
+    that its gradient is no mean of independent samples and its noise is not Sigma/S.
     """
-    for setting in ("eta", "batch_size", "momentum"):
-        value = float(data[f"default_{setting}"])
-        found = one(data[f"level_ratio_{setting}"], **{setting: value})
-        if found.notnull().any():
-            return cells(found)
-    size = {"batch_size": float(data["default_batch_size"])}
-    return cells(data["level_ratio_batch_size"].sel(size, method="nearest", drop=True))
+    found = [
+        one(data[f"level_ratio_{setting}"], **{setting: float(data[f"default_{setting}"])})
+        for setting in ("eta", "batch_size", "momentum")
+    ]
+    chosen = next((level for level in found if level.notnull().any()), found[0])
+    return cells(chosen.where(str(data["model"].item()) not in NORMALIZED))
 
 
 def _last_minus_first(values: xr.DataArray) -> float:

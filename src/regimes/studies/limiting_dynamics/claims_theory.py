@@ -11,8 +11,8 @@ import xarray as xr
 from regimes.claims import Measure
 from regimes.fit.estimators import largest_deviation
 from regimes.studies.limiting_dynamics.analyses.spectrum import sweep
+from regimes.studies.limiting_dynamics.claim_reading import POSITIVE, furthest_value, one
 
-POSITIVE = (0.0, math.inf)
 # Exponents of the surrogate spectrum, values of the claim (specification, section 6).
 SPECTRUM = {
     "eta": {1e-5: 1.284, 6.2e-5: 1.062, 1e-4: 0.968, 1e-3: 0.196},
@@ -30,25 +30,10 @@ Read = Callable[[xr.Dataset], xr.DataArray]
 # --- Statistics and selections --------------------------------------------------------------------
 
 
-def farthest(values: xr.DataArray, goal: float) -> float:
-    """Entry farthest from a goal; NaN if one is unknown."""
-    found = np.ravel(values.values)
-    known = found.size and np.isfinite(found).all()
-    return float(found[np.argmax(abs(found - goal))]) if known else math.nan
-
-
-def _at(values: xr.DataArray, dim: str, wanted: float) -> xr.DataArray:
-    """Entry at a setting, NaN if there is none within 1e-6 of it."""
-    near = np.flatnonzero(np.isclose(values[dim].values, wanted, rtol=1e-6))
-    if not near.size:
-        return values.isel({dim: 0}) * math.nan
-    return values.isel({dim: int(near[0])})
-
-
 def listed_exponents(data: xr.Dataset, name: str) -> xr.DataArray:
     """Exponents of the surrogate at the values of the claim along one sweep."""
     line = sweep(data, name)
-    found = [float(_at(line, name, value)) for value in SPECTRUM[name]]
+    found = [float(one(line, **{name: value})) for value in SPECTRUM[name]]
     return xr.DataArray(found, dims=name, coords={name: list(SPECTRUM[name])})
 
 
@@ -71,12 +56,12 @@ def right_signs(data: xr.Dataset) -> xr.DataArray:
 
 def _power_law(data: xr.Dataset) -> xr.DataArray:
     a = list(POWER_LAW)
-    found = [float(_at(data["diffusion_exponent"], "spectral_exponent", value)) for value in a]
+    found = [float(one(data["diffusion_exponent"], spectral_exponent=value)) for value in a]
     return xr.DataArray(found, dims="spectral_exponent", coords={"spectral_exponent": a})
 
 
 def _mode(name: str, momentum: float = BETA) -> Read:
-    return lambda data: _at(data[name], "momentum", momentum)
+    return lambda data: one(data[name], momentum=momentum)
 
 
 def _flat_ratio(data: xr.Dataset) -> xr.DataArray:
@@ -93,7 +78,7 @@ def _exact(analysis: str, select: Read, statistic: Callable[[xr.DataArray], floa
 
 
 def _largest(analysis: str, select: Read) -> Measure:
-    return _exact(analysis, select, lambda values: farthest(abs(values), 0.0))
+    return _exact(analysis, select, lambda values: furthest_value(abs(values), 0.0))
 
 
 def _mean_over_seeds(name: str, bounds: tuple[float, float] = (-math.inf, math.inf)) -> Measure:
@@ -136,10 +121,10 @@ MODES = {
     ),
     "ld_theory_flat_mode": _exact("single_modes", _flat_ratio, lambda v: v),
     "ld_theory_saturation": _exact(
-        "single_modes", lambda d: d["saturation"], lambda v: farthest(v, 1.0)
+        "single_modes", lambda d: d["saturation"], lambda v: furthest_value(v, 1.0)
     ),
     "ld_theory_drift": _exact(
-        "single_modes", _mode("drift_slope"), lambda slope: farthest(slope, 2.0)
+        "single_modes", _mode("drift_slope"), lambda slope: furthest_value(slope, 2.0)
     ),
     "ld_theory_rise": _largest("single_modes", lambda d: d["rise_error"]),
     "ld_theory_initial_slope": _exact("single_modes", _mode("initial_slope"), lambda v: v),

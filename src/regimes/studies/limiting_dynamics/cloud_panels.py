@@ -41,6 +41,9 @@ def path(axes: Axes, points: xr.DataArray) -> None:
     The ellipse has semi-axes of two standard deviations of the part after the transient.
     """
     x, y = (points.sel(pair=i).values for i in (0, 1))
+    if not (np.isfinite(x) & np.isfinite(y)).all():
+        axes.text(0.5, 0.5, "the run diverged", transform=axes.transAxes, ha="center")
+        return
     axes.plot(x, y, color=DATA, alpha=0.4, linewidth=0.2, zorder=2)
     kept = slice(int(np.ceil(TRANSIENT * x.size)), None)
     axes.plot(*spread_ellipse(x[kept], y[kept]), **SPREAD)
@@ -66,6 +69,8 @@ def position_box(data: xr.Dataset) -> float:
     Smaller where the loss was not measured that far out, but never cutting the path.
     """
     points = data["path_position"].values
+    if not np.isfinite(points).all():
+        return 1.0
     widest = float(np.ptp(points, axis=0).max())
     reach = float(np.abs(points).max())
     measured = float(np.abs(data["grid_1"]).max())
@@ -135,10 +140,11 @@ def position_figure(data: xr.Dataset) -> Figure:
 
 
 def velocity_figure(data: xr.Dataset) -> Figure:
-    """Path of velocities over u_1^2/rho_1 + u_30^2/rho_30, from the modified loss."""
+    """Path of velocities over sum u^2/rho of the plotted modes, from the modified loss."""
     figure, axes = plt.subplots(figsize=(style.COLUMN + 0.6, style.COLUMN))
     points = data["path_velocity"]
-    half = 0.6 * float(np.ptp(points.values, axis=0).max()) or 1.0
+    half = 0.6 * float(np.ptp(points.values, axis=0).max())
+    half = half if np.isfinite(half) and half else 1.0
     grid = np.linspace(-half, half, POINTS)
     plane = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1)
     rho = data["pair_eigenvalue"].values

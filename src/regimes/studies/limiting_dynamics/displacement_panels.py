@@ -20,20 +20,12 @@ from regimes.studies.limiting_dynamics.panels import (
     SWEEP_LABELS,
     net_colour,
     net_name,
+    power_text,
 )
 
 LOCAL = r"$\|\delta_k\|^2$"
 GLOBAL = r"$\|\Delta_k\|^2$"
 FLAT = 0.05  # smallest range of accuracies shown: a change of a point must look small
-
-
-def power_text(value: float) -> str:
-    """Number as m x 10^n for mathematical text, plain between .01 and 1000."""
-    if value == 0 or 0.01 <= abs(value) < 1000:
-        return f"{value:g}"
-    mantissa, power = f"{value:.1e}".split("e")
-    mantissa = mantissa.removesuffix(".0")
-    return (r"10^{%d}" if mantissa == "1" else mantissa + r"\times10^{%d}") % int(power)
 
 
 def geometric_mean(values: xr.DataArray) -> xr.DataArray:

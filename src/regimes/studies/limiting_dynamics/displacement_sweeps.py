@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from regimes.studies.limiting_dynamics import displacement_curves as curves
-from regimes.studies.limiting_dynamics.exponents import fit_window, transient_end
+from regimes.studies.limiting_dynamics.exponents import fit_window
 from regimes.studies.limiting_dynamics.long_names import gathered
 
 SWEPT = ("eta", "batch_size", "momentum")
@@ -20,7 +20,9 @@ SWEPT = ("eta", "batch_size", "momentum")
 SECOND_EPOCH = 0.5
 
 
-def sweeps(experiments: Mapping[str, xr.Dataset], geometry: xr.Dataset | None) -> xr.Dataset:
+def sweeps(
+    experiments: Mapping[str, xr.Dataset], geometry: xr.Dataset | None, after_transient: bool = True
+) -> xr.Dataset:
     """Levels and exponents of three sweeps.
 
     Parameters
@@ -29,6 +31,9 @@ def sweeps(experiments: Mapping[str, xr.Dataset], geometry: xr.Dataset | None) -
         Runs of each sweep by the setting that is swept: eta, batch_size, momentum.
     geometry
         Start points with ``noise_trace``, if it was measured.
+    after_transient
+        Whether the second half of a run is cut where the transient from rest, 5 / (1 - beta)
+        steps, reaches into it.
 
     Returns
     -------
@@ -42,7 +47,7 @@ def sweeps(experiments: Mapping[str, xr.Dataset], geometry: xr.Dataset | None) -
     """
     default = default_setting(experiments)
     grids = {
-        name: curves.gridded(_read(data, geometry), [name, "seed"])
+        name: curves.gridded(_read(data, geometry, after_transient), [name, "seed"])
         for name, data in experiments.items()
     }
     constant = _calibration(grids, default)
@@ -54,8 +59,8 @@ def sweeps(experiments: Mapping[str, xr.Dataset], geometry: xr.Dataset | None) -
         constant,
         "squared local displacement of the default run over eta^2 / (S (1 - beta^2))",
     )
-    models = np.unique(np.concatenate([d["model"].values.astype(str) for d in experiments.values()]))
-    result["model"] = (xr.DataArray(" ".join(models)), "network")
+    models = {str(model) for data in experiments.values() for model in data["model"].values}
+    result["model"] = (xr.DataArray(" ".join(sorted(models))), "network")
     for name, grid in grids.items():
         grid["calibrated"] = grid["local_mean"] / (grid["law"] * constant)
         text = "mean squared local displacement over the law calibrated on the default"
@@ -67,17 +72,20 @@ def sweeps(experiments: Mapping[str, xr.Dataset], geometry: xr.Dataset | None) -
     return gathered(result)
 
 
-def _read(data: xr.Dataset, geometry: xr.Dataset | None) -> dict[str, tuple[xr.DataArray, str]]:
+def _read(
+    data: xr.Dataset, geometry: xr.Dataset | None, after_transient: bool
+) -> dict[str, tuple[xr.DataArray, str]]:
     """Levels, exponents and test losses of the runs of one sweep."""
     diverges = (data["diverged_at"] >= 0).astype(float)
     data = curves.surviving(data)
     local, globally = data["local_displacement"], data["global_displacement"]
     length = curves.last_step(globally)
-    begin = np.maximum(SECOND_EPOCH * length, transient_end(data["momentum"]))
-    mean = curves.mean_between(local, begin, length)
+    low, high = SECOND_EPOCH * length, length
+    if after_transient:
+        low, high = fit_window(length, data["momentum"], SECOND_EPOCH)
+    mean = curves.mean_between(local, low, high)
     law = curves.level_theory(data, xr.DataArray(np.ones(data.sizes["run"]), dims="run"))
     theory = law * curves.noise_trace(data, geometry)
-    low, high = fit_window(length, data["momentum"], SECOND_EPOCH)
     return {
         "local_mean": (mean, "mean squared local displacement of the second half of the run"),
         "law": (law, "eta^2 / (S (1 - beta^2))"),

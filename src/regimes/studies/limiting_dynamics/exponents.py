@@ -133,6 +133,35 @@ def fit_line(
     return result
 
 
+def evenly_spaced(
+    displacement: xr.DataArray, low: xr.DataArray | float, high: xr.DataArray | float
+) -> xr.DataArray:
+    """Keep the steps of a window that are multiples of its largest gap between recorded steps.
+
+    Where the cadence coarsens within the window, least squares over all recorded steps would count
+    its early part more often than its late one.
+
+    Parameters
+    ----------
+    displacement
+        Over ``step`` and other dimensions, NaN where nothing was recorded.
+    low, high
+        Closed window, numbers or arrays over the other dimensions.
+
+    Returns
+    -------
+    xr.DataArray
+        NaN at all other steps, so that `fit_line` leaves them out.
+    """
+    step = xr.DataArray(displacement["step"].values.astype(float), dims="step")
+    inside = (displacement.notnull() & (step >= low) & (step <= high)).transpose(..., "step")
+    reached = np.maximum.accumulate(np.where(inside, step.values, -np.inf), axis=-1)
+    before = np.concatenate([np.full((*reached.shape[:-1], 1), -np.inf), reached[..., :-1]], -1)
+    gaps = np.where(inside & np.isfinite(before), step.values - before, 1.0)
+    largest = inside.isel(step=0, drop=True).copy(data=gaps.max(axis=-1))
+    return displacement.where(inside & (step % largest == 0))
+
+
 def _one_per_bin(
     used: xr.DataArray, k: xr.DataArray, low: xr.DataArray | float, high: xr.DataArray | float
 ) -> xr.DataArray:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import xarray as xr
 
-from regimes.studies.limiting_dynamics.displacement_panels import power_text
-from regimes.studies.limiting_dynamics.panels import setting_colours
+from regimes.studies.limiting_dynamics.panels import power_text, setting_colours
 
 DRAWN_MOMENTA = 2  # the paper draws the two larger of its three momenta
 

@@ -12,7 +12,7 @@ highest frequencies, where that term is negligible: with z = exp(-i phi) the vel
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize_scalar
 from scipy.signal.windows import tukey
 
 from regimes.studies.limiting_dynamics.oscillator import velocity_spectrum
@@ -97,29 +97,3 @@ def fit_frequency(frequency: np.ndarray, power: np.ndarray, gamma: float) -> flo
         options={"xatol": 1e-7},
     )
     return float(np.exp(found.x))
-
-
-def fit_both(frequency: np.ndarray, power: np.ndarray, gamma: float) -> tuple[float, float]:
-    """Natural frequency and damping, both free.
-
-    Parameters
-    ----------
-    gamma
-        Damping from which the search starts.
-
-    Returns
-    -------
-    tuple
-        omega and gamma, NaN where `fit_frequency` gives NaN.
-    """
-    start = fit_frequency(frequency, power, gamma)
-    if np.isnan(start):
-        return float("nan"), float("nan")
-    found = minimize(
-        lambda p: _misfit(frequency, power, float(np.exp(p[0])), float(np.exp(p[1]))),
-        x0=np.log([start, gamma]),
-        method="Nelder-Mead",
-        options={"xatol": 1e-6, "fatol": 1e-12, "maxiter": 2000},
-    )
-    omega, damping = np.exp(found.x)
-    return float(omega), float(damping)

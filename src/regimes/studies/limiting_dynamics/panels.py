@@ -70,6 +70,15 @@ def setting_colours(count: int) -> list[tuple[float, ...]]:
     return [mpl.colormaps["tab20"](i % 20) for i in range(count)]
 
 
+def power_text(value: float) -> str:
+    """Number as m x 10^n for mathematical text, plain between .01 and 1000."""
+    if value == 0 or 0.01 <= abs(value) < 1000:
+        return f"{value:g}"
+    mantissa, power = f"{value:.1e}".split("e")
+    mantissa = mantissa.removesuffix(".0")
+    return (r"10^{%d}" if mantissa == "1" else mantissa + r"\times10^{%d}") % int(power)
+
+
 def start_disc(axes: Axes, x: float, y: float, **look) -> Line2D:
     """White disc with black rim that marks where a path starts."""
     kept = {"markersize": 6, "markeredgewidth": 1.1, "zorder": 5} | look

@@ -1,4 +1,16 @@
-"""Rotation of the plotted modes in phase space, measured on blocks of resumed runs."""
+"""Rotation of the plotted modes in phase space, measured on blocks of resumed runs.
+
+In the continuous model a stationary mode circulates clockwise at the rate E[u dx - x du]/dt =
+omega^2 Var(x) + Var(u) = 2 Var(u). Of the discrete process, with h = rho + lambda,
+
+    E[u_k x_(k+1) - x_k u_(k+1)] / eta = Var(u) (1 + beta - eta h / 2)
+
+exactly: x_(k+1) = x_k + eta u_(k+1) with u_(k+1) = beta u_k - h x_k + noise, and stationarity of
+Var(x) gives E[x_k u_(k+1)] = -eta Var(u)/2 and E[x_k u_k] = eta Var(u)/2. Its exact variance is
+Var(u) = q/(S (1 - beta)(1 + beta - eta h/2)) with the noise q of single-sample gradients along the
+mode (`theory.discrete_stationary`), so that the circulation is q/(S (1 - beta)) whatever h: the
+share (1 + beta)/2, .95 at beta = .9, of the continuous rate 2 Var(u) = 2 q/(S (1 - beta^2)).
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from regimes.studies.limiting_dynamics.stationary import variance
+from regimes.studies.limiting_dynamics import stationary
 
 ALL = ("seed", "block")
 
@@ -17,18 +17,15 @@ def variance_ratio(data: xr.Dataset, kind: str, over: str | Sequence[str] = ALL)
 
     Parameters
     ----------
-    data
-        With ``<kind>_mean`` and ``<kind>_square``.
-    over
-        Dimensions that count blocks, and seeds.
+    data, over
+        As for `stationary.variance`, with moments over those of theory.
     """
-    dims = [over] if isinstance(over, str) else list(over)
-    return variance(data[f"{kind}_mean"], data[f"{kind}_square"], dims)
+    return stationary.variance(data, kind, over)
 
 
 def equipartition(data: xr.Dataset, over: str | Sequence[str] = ALL) -> xr.DataArray:
     """omega^2 Var(position)/Var(velocity), which is 1 by theory, whose variances obey it."""
-    return variance_ratio(data, "position", over) / variance_ratio(data, "velocity", over)
+    return stationary.equipartition(data, over)
 
 
 def spread_ratio(

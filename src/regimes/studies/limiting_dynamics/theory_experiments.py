@@ -49,7 +49,6 @@ TEXTS = {
     "var_position": "variance of the displacement",
     "mean_velocity": "mean of the velocity, minus the momentum buffer",
     "var_velocity": "variance of the velocity",
-    "position_velocity": "covariance of displacement and velocity",
 }
 
 
@@ -253,7 +252,6 @@ def _mode_recursion(runs: Sequence[ModeRecursion]) -> xr.Dataset:
         "var_position": moments.var_x,
         "mean_velocity": moments.mean_v,
         "var_velocity": moments.var_v,
-        "position_velocity": moments.cov_xv,
     }
     return xr.Dataset(
         {name: (("run", "step"), values.T) for name, values in names.items()},

@@ -5,8 +5,9 @@ from __future__ import annotations
 import xarray as xr
 
 from regimes.studies.limiting_dynamics.cloud_shapes import cloud
+from regimes.studies.limiting_dynamics.long_names import gathered
 from regimes.studies.limiting_dynamics.rotation import circulation, last_steps
-from regimes.studies.limiting_dynamics.stationary import described, resumed, start_point
+from regimes.studies.limiting_dynamics.stationary import COORDINATES, resumed, start_point
 
 
 def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
@@ -18,5 +19,5 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         ``cifar_resume`` (kind sgd) and ``cifar_geometry`` (kind geometry).
     """
     run = resumed(experiments["cifar_resume"])
-    start = start_point(experiments["cifar_geometry"], run.model, run.position["mode"])
-    return described(cloud(run, start) | circulation(run) | last_steps(run))
+    start = start_point(experiments["cifar_geometry"], run)
+    return gathered(cloud(run, start) | circulation(run) | last_steps(run), COORDINATES)

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from regimes.studies.limiting_dynamics.cloud_shapes import cloud
-from regimes.studies.limiting_dynamics.stationary import described, resumed, start_point
+from regimes.studies.limiting_dynamics.long_names import gathered
+from regimes.studies.limiting_dynamics.stationary import COORDINATES, resumed, start_point
 
 
 def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
@@ -19,14 +20,14 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         ``mlp_pretrain``, where there is one, for its accuracy.
     """
     run = resumed(experiments["stationary_cloud_resume"])
-    start = start_point(experiments["start_geometry"], run.model, run.position["mode"])
+    start = start_point(experiments["start_geometry"], run)
     variables = cloud(run, start)
     geometry = experiments["start_geometry"]
     variables["train_accuracy"] = (
         xr.DataArray(_final_accuracy(experiments.get("mlp_pretrain", geometry))),
         "train accuracy of the pre-trained network",
     )
-    return described(variables)
+    return gathered(variables, COORDINATES)
 
 
 def _final_accuracy(runs: xr.Dataset) -> float:

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from regimes.fit.grids import by_setting
-from regimes.studies.limiting_dynamics.stationary import STEP, described
+from regimes.studies.limiting_dynamics.long_names import gathered
+from regimes.studies.limiting_dynamics.stationary import COORDINATES, STEP
 
 LAST_STEPS = 2000
 MODES = 3
@@ -39,4 +40,4 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     }
     for name, text in (("eta", "learning rate eta"), ("momentum", "momentum beta")):
         variables[name] = (xr.DataArray(float(runs[name].isel(run=0))), text)
-    return described(variables)
+    return gathered(variables, COORDINATES)

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from regimes.studies.limiting_dynamics import displacement_curves as curves
-from regimes.studies.limiting_dynamics.exponents import fit_line, fit_window
+from regimes.studies.limiting_dynamics.exponents import evenly_spaced, fit_line, fit_window
 
 FIT_FROM = 1 / 3  # each fit covers the last two thirds of [0, K]
 LADDER = [1000, 2000, 4000, 8000, 16_000, 40_000, 80_000, 160_000, 320_000]
@@ -67,12 +67,15 @@ def _axis(name: str, values) -> xr.DataArray:
 def _fits(
     globally: xr.DataArray, momentum: xr.DataArray, length: xr.DataArray, final: xr.DataArray
 ) -> dict[str, tuple[xr.DataArray, str]]:
-    """Fits up to each length, one at a time since trajectories are long; NaN for shorter runs."""
+    """Fits up to each length, one at a time since trajectories are long; NaN for shorter runs.
+
+    Records are dense at first: each fit takes the steps on the coarsest cadence of its window.
+    """
     (dim,) = length.dims
     each = []
     for one in length:
         low, high = fit_window(one, momentum, FIT_FROM)
-        line = fit_line(globally["step"], globally, low, high)
+        line = fit_line(globally["step"], evenly_spaced(globally, low, high), low, high)
         log = fit_line(globally["step"], globally, low, high, spacing="log")
         part = line.rename(slope="exponent").assign(
             exponent_log=log["slope"], window_low=low, window_high=high
@@ -81,10 +84,10 @@ def _fits(
         each.append(part.where(final >= 0.98 * one))
     joined = xr.concat(each, dim=length[dim])
     texts = {
-        "exponent": "exponent c up to length K, all recorded steps of the last two thirds",
+        "exponent": "exponent c up to length K, evenly spaced steps of the last two thirds",
         "exponent_log": "exponent c up to length K, log-spaced steps of the last two thirds",
         "intercept": "ln of the fitted squared displacement at k = 1",
-        "points": "recorded steps in the fit",
+        "points": "steps in the fit, on the coarsest cadence of its window",
         "window_low": "first step of the fit",
         "window_high": "last step of the fit",
     }

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from regimes.studies.limiting_dynamics import theory
-from regimes.studies.limiting_dynamics.oscillator_fit import fit_both, fit_frequency
+from regimes.studies.limiting_dynamics.long_names import gathered
+from regimes.studies.limiting_dynamics.oscillator_fit import fit_frequency
 from regimes.studies.limiting_dynamics.rotation import (
     autocovariances,
     circulation,
@@ -14,19 +15,17 @@ from regimes.studies.limiting_dynamics.rotation import (
     spectra,
 )
 from regimes.studies.limiting_dynamics.stationary import (
+    COORDINATES,
     Resumed,
-    described,
-    moments,
     pair_of,
     plotted_pair,
     resumed,
     start_point,
-    variance,
 )
 
 
 def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
-    """Autocorrelation, spectrum and circulation of the plotted modes; equipartition of all.
+    """Autocorrelation, spectrum and circulation of the plotted modes, with their theory.
 
     Parameters
     ----------
@@ -34,10 +33,10 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         ``stationary_cloud_resume`` (kind sgd) and ``start_geometry`` (kind geometry).
     """
     run = resumed(experiments["stationary_cloud_resume"])
-    start = start_point(experiments["start_geometry"], run.model, run.position["mode"])
+    start = start_point(experiments["start_geometry"], run)
     found = autocovariances(run) | spectra(run) | circulation(run) | last_steps(run)
-    found |= pair_theory(run, start) | equipartition(run, start)
-    return described(found | autocorrelations(run, found) | fits(found))
+    found |= pair_theory(run, start)
+    return gathered(found | autocorrelations(run, found) | fits(found), COORDINATES)
 
 
 def pair_theory(run: Resumed, start: xr.Dataset) -> dict[str, tuple[xr.DataArray, str]]:
@@ -68,17 +67,6 @@ def pair_theory(run: Resumed, start: xr.Dataset) -> dict[str, tuple[xr.DataArray
     return found | {n: (xr.DataArray(getattr(run, n)), text) for n, text in settings.items()}
 
 
-def equipartition(run: Resumed, start: xr.Dataset) -> dict[str, tuple[xr.DataArray, str]]:
-    """omega^2 Var(position) / Var(velocity) over (seed, mode); 1 in the continuous model."""
-    rho = start["eigenvalue"]
-    omega = theory.mode_constants(rho.where(rho > 0).values, **run.settings).frequency
-    m = moments(run)
-    x = variance(m["position_mean"], m["position_square"], "block")
-    u = variance(m["velocity_mean"], m["velocity_square"], "block")
-    ratio = xr.DataArray(omega**2, {"mode": rho["mode"]}, ("mode",)) * x / u
-    return {"equipartition": (ratio, "omega^2 Var(position) / Var(velocity)")}
-
-
 def autocorrelations(
     run: Resumed, found: dict[str, tuple[xr.DataArray, str]]
 ) -> dict[str, tuple[xr.DataArray, str]]:
@@ -101,18 +89,9 @@ def autocorrelations(
 
 
 def fits(found: dict[str, tuple[xr.DataArray, str]]) -> dict[str, tuple[xr.DataArray, str]]:
-    """Fitted natural frequency of the plotted modes, at known damping and with both free."""
+    """Natural frequency of the plotted modes, fitted to the periodogram at known damping."""
     power = found["power"][0].mean(["seed", "block"]).transpose("pair", "frequency")
     frequency, gamma = power["frequency"].values, found["damping"][0].values
-    known = [fit_frequency(frequency, p, g) for p, g in zip(power.values, gamma, strict=True)]
-    free = [fit_both(frequency, p, g) for p, g in zip(power.values, gamma, strict=True)]
-    coords = {"pair": power["pair"]}
-    texts = {
-        "fitted_frequency": (known, "fitted natural frequency, damping as in theory"),
-        "free_frequency": ([w for w, _ in free], "fitted natural frequency, damping fitted too"),
-        "free_damping": ([g for _, g in free], "fitted damping"),
-    }
-    return {
-        name: (xr.DataArray(np.array(values), coords, ("pair",)), text)
-        for name, (values, text) in texts.items()
-    }
+    fitted = [fit_frequency(frequency, p, g) for p, g in zip(power.values, gamma, strict=True)]
+    values = xr.DataArray(np.array(fitted), {"pair": power["pair"]}, ("pair",))
+    return {"fitted_frequency": (values, "fitted natural frequency, damping as in theory")}

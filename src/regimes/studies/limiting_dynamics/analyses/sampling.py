@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from regimes.studies.limiting_dynamics import theory
-from regimes.studies.limiting_dynamics.linear_paths import described
+from regimes.studies.limiting_dynamics.long_names import described
+from regimes.studies.limiting_dynamics.start_points import start_of
 from regimes.studies.limiting_dynamics.stationary import (
     BLOCKS,
     STEP,
@@ -83,7 +84,7 @@ def over_theory(data: xr.Dataset, geometry: xr.Dataset | None) -> xr.Dataset:
     """
     run = resumed(data)
     runs = data.swap_dims(run="seed").sel(seed=run.position["seed"])
-    source = runs if geometry is None else start_of(geometry, run.model)
+    source = runs if geometry is None else start_of(geometry, run.network)
     known = source[["eigenvalue", "noise"]].reset_coords(drop=True)
     known = known.reindex(mode=run.position["mode"])
     # A mode without restoring force has no stationary state.
@@ -132,20 +133,6 @@ def over_theory(data: xr.Dataset, geometry: xr.Dataset | None) -> xr.Dataset:
         result["local_displacement"] = local.mean("inside") / level
     sampling = np.unique(runs["sampling"].values)
     return result.assign_coords(sampling=str(sampling.item())).expand_dims("sampling")
-
-
-def start_of(geometry: xr.Dataset, model: str) -> xr.Dataset:
-    """Geometry of the first start point of a network.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
-    same = np.flatnonzero(geometry["model"].values == model)
-    if not same.size:
-        raise ValueError(f"no start point of network '{model}'")
-    return geometry.isel(run=same[0])
 
 
 def lags(steps: int) -> np.ndarray:

@@ -72,12 +72,14 @@ def _spectrum(axes: Axes, data: xr.Dataset) -> None:
             fit = level * velocity_spectrum(frequency, gamma, fitted)
             label = rf"{_label(data, pair)}: $\omega/\omega_\mathrm{{theory}}={fitted / omega:.2f}$"
             axes.plot(frequency, fit, color=colour, linewidth=0.9, label=label)
-        # The level at which the spectrum integrates to the predicted variance.
+        # 4 q/(S eta^2 (1 + beta)^2), noise q: the level of the continuous model, whose spectrum
+        # integrates to its variance, and exactly that of the discrete process.
         level = float(data["velocity_theory"].sel(pair=pair)) * 4 * gamma / float(data["eta"])
         axes.plot(frequency, level * velocity_spectrum(frequency, gamma, omega), **style.THEORY)
     axes.set(xscale="log", yscale="log", ylabel="velocity periodogram")
     axes.set_xlabel(r"frequency $w$ per unit of $t=\eta k$")
-    axes.legend(loc="lower center")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower center")
 
 
 def _binned(frequency: np.ndarray, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -85,9 +85,10 @@ def _trajectories(axes: Axes, data: xr.Dataset) -> None:
             color=colour,
             fontsize=6.5,
         )
-    axes.set(xscale="log", yscale="log", xlabel="step $k$", ylabel=f"global displacement {GLOBAL}")
+    axes.set(xscale="log", xlabel="step $k$", ylabel=f"global displacement {GLOBAL}")
     first = max(float(data["length"][0]) / 30, 1)  # the rise from rest is shown in figure 8
     shown = samples.where(samples["log_step"] >= first)
     if shown.notnull().any():
+        axes.set_yscale("log")  # impossible for empty axes
         axes.set_xlim(first, 1.3 * float(data["length"][-1]))
         axes.set_ylim(0.7 * float(shown.min()), 3.5 * float(shown.max()))

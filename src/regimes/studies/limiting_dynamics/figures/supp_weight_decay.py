@@ -12,10 +12,9 @@ from regimes.plot import style
 from regimes.studies.limiting_dynamics.displacement_panels import (
     LOCAL,
     plain_thousands,
-    power_text,
     seed_mean,
 )
-from regimes.studies.limiting_dynamics.panels import value_colours
+from regimes.studies.limiting_dynamics.panels import power_text, value_colours
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:

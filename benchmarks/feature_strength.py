@@ -72,7 +72,7 @@ def portrait(stream: str, size: int, steps: int) -> list[Network]:
     )  # fmt: skip
     change = {"stream": stream, "width": size, "batch_size": size, "steps": steps, "test_at": ""}
     return [
-        Network.model_validate({**run.model_dump(), **change, "test_size": 2, "points": 2})
+        Network.model_validate({**run.model_dump(exclude_unset=True), **change, "test_size": 2, "points": 2})
         for run in batch.runs
         if run.depth == 3
     ]

@@ -46,7 +46,7 @@ def grid(steps: int, seeds: int) -> list[Sgd]:
 def start_point(run: Sgd) -> xr.Dataset:
     """Random weights as a start point: speed does not depend on where it lies."""
     weights = initial_weights(run, model_of(run))
-    names = ("model", "hidden", "activation", "data")
+    names = ("model", "hidden", "activation", "width", "data")
     settings = {name: ("run", [getattr(run, name)]) for name in names}
     return xr.Dataset({"weights": (("run", "parameter"), weights[None])}, coords=settings)
 
@@ -79,7 +79,7 @@ def one_by_one(runs: list[Sgd], start: xr.Dataset) -> tuple[float, np.ndarray]:
         )
         origin = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
         record = torch.empty(run.steps, 5, dtype=torch.float64)
-        seed = stream_seed(run.seed, "batches", run.batch_size, 0)
+        seed = stream_seed(run.seed, "batches", "run", run.batch_size)
         before = origin
         stream = SampledStream(x, targets, [seed], run.batch_size, run.steps)
         for step, (rows, labels) in enumerate(stream):

@@ -196,7 +196,7 @@ class LayeredNetwork:
 
     def _hidden(self, params: Parameters, x: torch.Tensor) -> list[torch.Tensor]:
         """Representations h_0 = x, h_1, ..., h_(L-1), each (R, B, n)."""
-        hidden = [x]
+        hidden = [x.flatten(2)]
         for layer in range(1, self.depth):
             weight = params[f"w{layer}"]
             scale = self._scale(weight.shape[1])

@@ -118,7 +118,7 @@ def position_figure(data: xr.Dataset) -> Figure:
             if colours == LOSS_MAP:  # a loss varies by a small part of itself
                 lowest = float(np.nanmin(drawn[2]))
                 drawn = (*drawn[:2], drawn[2] - lowest)
-                title += f" - {lowest:.4g}"
+                title += f" \N{MINUS SIGN} {lowest:.4g}"
             mesh = heat_map(axes, *drawn, colours)
             bar = figure.colorbar(mesh, ax=axes, location="bottom", aspect=25, shrink=0.9)
             bar.locator = plt.MaxNLocator(3)

@@ -152,6 +152,7 @@ def main() -> None:
     spectrum(100 if options.quick else 10_000)
     torch.set_num_threads(options.threads)
     torch.set_deterministic_debug_mode("error")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # as in jobs
     repeats, steps, seeds = options.repeats, options.steps, options.seeds
     if options.quick:
         repeats, steps, seeds = 1, 10, 1

@@ -71,8 +71,9 @@ def portrait(stream: str, size: int, steps: int) -> list[Network]:
         load(), "feature_strength", "portrait_mlp_mse", "laptop", "seed_0"
     )  # fmt: skip
     change = {"stream": stream, "width": size, "batch_size": size, "steps": steps, "test_at": ""}
+    change |= {"test_size": 2, "points": 2}
     return [
-        Network.model_validate({**run.model_dump(exclude_unset=True), **change, "test_size": 2, "points": 2})
+        Network.model_validate({**run.model_dump(exclude_unset=True), **change})
         for run in batch.runs
         if run.depth == 3
     ]

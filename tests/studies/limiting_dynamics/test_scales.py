@@ -6,25 +6,18 @@ scales share a grid.
 
 from __future__ import annotations
 
-import functools
-import importlib
-import json
-from pathlib import Path
-
-import matplotlib as mpl
 import numpy as np
 import pytest
 
-from regimes import claims, plan, store
-from regimes.config import SCALES, Config
-from regimes.plot import style
+from regimes import plan
+from regimes.config import SCALES
 from regimes.studies.limiting_dynamics.claims import MEASURES
 from regimes.studies.limiting_dynamics.experiments import KINDS
 from tests.studies.limiting_dynamics import made_up
+from tests.studies.made import CONFIG, Made, check_stored
 
 pytestmark = pytest.mark.slow
 
-CONFIG = Config(Path(__file__).resolve().parents[3])
 NAME = "limiting_dynamics"
 STUDY = CONFIG.studies[NAME]
 # One more run of every training has diverged: with several seeds, and with a single one.
@@ -32,54 +25,21 @@ CASES = [*SCALES, "laptop lost", "paper lost"]
 # Claims that are not a number, with the reason.
 NORMALIZED = "noise of single samples says nothing about networks with batch normalization"
 UNKNOWN = {"gpu": {"ld_fig7_level_gpu": NORMALIZED}}
-DRAFT = {"savefig.dpi": 50}  # it is the drawing that is tested, not the raster
-
-
-class Made:
-    """All analyses of a scale on made-up runs, each computed once and shared between scales."""
-
-    def __init__(self):
-        self.results, self.tables, self.drawn = {}, {}, set()
-
-    def claims(self, case: str):
-        """Table of claims."""
-        if case not in self.tables:
-            scale = case.split()[0]
-            self.tables[case] = claims.table(STUDY, MEASURES, self.analyses(case), scale)
-        return self.tables[case]
-
-    def analyses(self, case: str) -> dict:
-        scale, lost = case.split()[0], case.endswith("lost")
-        experiment = functools.cache(lambda name: made_up.experiment(CONFIG, name, scale, lost))
-        return {name: self.analysis(name, scale, lost, experiment) for name in STUDY.analyses}
-
-    def analysis(self, name: str, scale: str, lost: bool, experiment):
-        """Result of an analysis; scales that give it the same runs share it."""
-        read = plan.experiments_at(CONFIG, scale, NAME, name)
-        batches = [b for e in read for b in plan.batches(CONFIG, NAME, e, scale).values()]
-        trained = any(batch.kind == "sgd" for batch in batches)
-        key = (name, trained and lost, *(batch.digest for batch in batches))
-        if key not in self.results:
-            module = importlib.import_module(f"regimes.studies.{NAME}.analyses.{name}")
-            self.results[key] = module.analyse({e: experiment(e) for e in read})
-        return self.results[key]
 
 
 @pytest.fixture(scope="module")
 def made():
-    return Made()
+    return Made(NAME, MEASURES, made_up.experiment, "sgd")
 
 
 @pytest.fixture(scope="module", params=CASES)
-def analysed(request, made):
-    """Scale, perhaps with lost runs, and all analyses on made-up results."""
-    return request.param, made.analyses(request.param)
+def case(request):
+    """Scale, perhaps with lost runs."""
+    return request.param
 
 
-def test_every_claim_has_a_measure_and_every_measure_a_claim():
-    assert sorted(MEASURES) == sorted(claim.id for claim in STUDY.claims)
-    assert {name for rule in MEASURES.values() for name in rule.analyses} <= set(STUDY.analyses)
-    assert {claim.figure for claim in STUDY.claims} <= set(STUDY.figures)
+def test_every_claim_has_a_measure_and_every_measure_a_claim(made):
+    made.check_names()
 
 
 def test_analyses_and_figures_read_what_is_there():
@@ -92,23 +52,12 @@ def test_analyses_and_figures_read_what_is_there():
     assert read == set(STUDY.analyses)
 
 
-def test_analyses_can_be_stored(analysed, tmp_path):
-    for name, dataset in analysed[1].items():
-        store.write_netcdf(tmp_path / f"{name}.nc", dataset, {"seeds": json.dumps([1, 1])})
-        back = store.read_netcdf(tmp_path / f"{name}.nc")
-        assert set(back.variables) == set(dataset.variables)
-        for variable in dataset.data_vars:
-            assert back[variable].dims == dataset[variable].dims, variable
+def test_analyses_can_be_stored(case, made, tmp_path):
+    check_stored(made.analyses(case), tmp_path)
 
 
-def test_every_claim_of_the_scale_gives_a_number(analysed, made):
-    case, scale = analysed[0], analysed[0].split()[0]
-    table = made.claims(case)
-    assert list(table["claim"]) == [claim.id for claim in STUDY.claims]
-    judged = table["verdict"] != claims.NOT_TESTABLE
-    expected = [scale != "smoke" and scale in claim.scales for claim in STUDY.claims]
-    assert judged.tolist() == expected
-    values = table[judged].set_index("claim")[["measured", "ci_low", "ci_high"]].astype(float)
+def test_every_claim_of_the_scale_gives_a_number(case, made):
+    scale, values = case.split()[0], made.judged(case)
     unknown = values["measured"].isna()
     if case != "paper lost":  # where a lost run may be the only one of a setting
         assert set(values.index[unknown]) == set(UNKNOWN.get(scale, ()))
@@ -133,19 +82,8 @@ def test_a_lost_run_among_several_seeds_changes_little(made):
 
 @pytest.mark.parametrize("figure", STUDY.figures)
 @pytest.mark.filterwarnings("error")
-def test_every_figure_draws(analysed, made, figure, tmp_path):
-    case, analyses = analysed
-    read = {name: analyses[name] for name in STUDY.figures[figure].analyses}
-    same = (figure, *map(id, read.values()))
-    if same in made.drawn:
-        return
-    module = importlib.import_module(f"regimes.studies.{NAME}.figures.{figure}")
-    with style.applied(), mpl.rc_context(DRAFT):
-        drawn = module.draw(read)
-        style.footer(drawn, case, [[1, 2]], "0" * 32)
-        style.save(drawn, tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size > 3000
-    made.drawn.add(same)
+def test_every_figure_draws(case, made, figure, tmp_path):
+    made.draw(figure, case, tmp_path / "figure.png")
 
 
 @pytest.fixture(scope="module")

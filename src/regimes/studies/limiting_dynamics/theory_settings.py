@@ -55,7 +55,20 @@ class OuEnsemble(OuPath):
         return self
 
 
-class Spectrum(RunSettings):
+class _Fitted(RunSettings):
+    """Window of the fit of the exponent c."""
+
+    fit_from: Steps = Field(description="first step of the fit of the exponent c")
+    fit_to: Steps = Field(description="last step of the fit, and of the run")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> _Fitted:
+        if self.fit_to <= self.fit_from:
+            raise ValueError("fit_to must be larger than fit_from")
+        return self
+
+
+class Spectrum(_Fitted):
     """Exact displacements for a Hessian with a power-law spectrum rho_j = top j^-exponent."""
 
     modes: Count = Field(description="number of modes m")
@@ -70,32 +83,16 @@ class Spectrum(RunSettings):
     batch_size: Count = Field(description="batch size S")
     momentum: Momentum = Field(description="momentum beta")
     weight_decay: NotNegative = Field(description="weight decay lambda")
-    fit_from: Steps = Field(description="first step of the fit of the exponent c")
-    fit_to: Steps = Field(description="last step of the fit, and of the run")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Spectrum:
-        if self.fit_to <= self.fit_from:
-            raise ValueError("fit_to must be larger than fit_from")
-        return self
 
 
-class PowerLawModes(RunSettings):
+class PowerLawModes(_Fitted):
     """Displacement from a stationary start in closed form, spectrum rho_j = j^-exponent."""
 
     exponent: Positive = Field(description="exponent a of the spectrum")
     modes: Count = Field(description="number of modes")
     eta: Positive = Field(description="learning rate eta")
     momentum: Momentum = Field(description="momentum beta")
-    fit_from: Steps = Field(description="first step of the fit of the exponent c")
-    fit_to: Steps = Field(description="last step of the fit")
     fit_points: Annotated[int, Field(ge=3)] = Field(description="log-spaced steps in the fit")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> PowerLawModes:
-        if self.fit_to <= self.fit_from:
-            raise ValueError("fit_to must be larger than fit_from")
-        return self
 
 
 class ModeRecursion(RunSettings):

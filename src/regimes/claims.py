@@ -202,6 +202,8 @@ def measure(rule: Measure, analyses: Mapping[str, xr.Dataset]) -> Measurement:
         value = float(rule.statistic(data))
         return Measurement(value, value, value, 1)
     found = INTERVALS[rule.interval](rule.statistic, data)
+    if math.isnan(found.value):  # an infinite interval clipped to the range would look like one
+        return Measurement(math.nan, math.nan, math.nan, found.seeds)
     low, high = (float(np.clip(end, *rule.range)) for end in (found.low, found.high))
     return Measurement(found.value, low, high, found.seeds)
 

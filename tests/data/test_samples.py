@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from regimes.config import ConfigError
-from regimes.data.samples import CHUNK, EPOCHS, WITH_REPLACEMENT, SampledStream
+from regimes.data.samples import CHUNK, EPOCHS, WITH_REPLACEMENT, SampledStream, WholeSet
 
 X = torch.arange(24.0)[:, None] * torch.tensor([1.0, 100.0])
 TARGETS = torch.arange(24.0)[:, None] + 0.5
@@ -60,3 +60,25 @@ def test_a_batch_larger_than_the_data_is_refused_for_epochs_only():
     with pytest.raises(ConfigError, match="batch_size: 25 is more than the 24 samples"):
         SampledStream(X, TARGETS, (0,), 25, 1, EPOCHS)
     assert indices(WITH_REPLACEMENT, size=25).shape == (2, 7, 25)
+
+
+@given(size=st.integers(1, 24), epochs=st.integers(1, 3))
+def test_with_the_last_batch_kept_an_epoch_uses_every_sample_once(size, epochs):
+    per_epoch = -(-24 // size)
+    stream = SampledStream(X, TARGETS, (3,), size, epochs * per_epoch, EPOCHS, keep_last=True)
+    batches = [x[0, :, 0] for x, _ in stream]
+    sizes = [len(batch) for batch in batches]
+    assert sizes == epochs * ([size] * (24 // size) + [24 % size] * (24 % size > 0))
+    for epoch in range(epochs):
+        seen = torch.cat(batches[epoch * per_epoch : (epoch + 1) * per_epoch])
+        assert sorted(seen.tolist()) == list(range(24))
+    # The full batches are those of the stream that leaves the rest out.
+    plain = [x[0, :, 0] for x, _ in SampledStream(X, TARGETS, (3,), size, 24 // size, EPOCHS)]
+    assert all(map(torch.equal, plain, batches))
+
+
+def test_the_whole_set_comes_at_every_step():
+    batches = list(WholeSet(X, TARGETS, 3))
+    assert len(batches) == 3
+    for x, targets in batches:
+        assert torch.equal(x, X[None]) and torch.equal(targets, TARGETS[None])

@@ -2,15 +2,45 @@
 
 The package transforms one sample at a time; here the same steps (pad, dilate, scale, translate,
 correlated and independent noise, shear, resample) run on many samples at once, on any device.
+`fixed_set` is the finite data set of the package itself.
 """
 
 from __future__ import annotations
 
+import random
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
+
+
+class FixedSet(NamedTuple):
+    """The data set that the package generates with its default arguments, standardized as there.
+
+    Attributes
+    ----------
+    x, test_x : ndarray (4000, 40), (1000, 40)
+    label, test_label : ndarray (4000,), (1000,)
+    """
+
+    x: np.ndarray
+    label: np.ndarray
+    test_x: np.ndarray
+    test_label: np.ndarray
+
+
+def fixed_set() -> FixedSet:
+    """Fixed samples of MNIST-1D; takes two seconds, one sample after the other in the package."""
+    from mnist1d.data import get_dataset_args, make_dataset
+
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the package seeds these
+    try:
+        made = make_dataset(get_dataset_args())
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+    return FixedSet(made["x"], made["y"], made["x_test"], made["y_test"])
 
 
 class Draws(NamedTuple):

@@ -38,7 +38,9 @@ class SampledStream:
     sampling
         "with_replacement": every index uniform and independent. "epochs": a fresh random order
         of the data set per epoch, cut into batches; samples that fill no batch are left out of
-        that epoch.
+        that epoch, unless ``keep_last``.
+    keep_last
+        Whether an epoch ends with a smaller batch of the samples that are left over.
 
     Raises
     ------
@@ -54,6 +56,8 @@ class SampledStream:
         batch_size: int,
         steps: int,
         sampling: str = WITH_REPLACEMENT,
+        *,
+        keep_last: bool = False,
     ) -> None:
         if sampling not in (WITH_REPLACEMENT, EPOCHS):
             raise ValueError(f"sampling is {WITH_REPLACEMENT} or {EPOCHS}, not {sampling!r}")
@@ -64,13 +68,12 @@ class SampledStream:
             )
         self.x, self.targets = x, targets
         self.seeds, self.batch_size, self.steps = tuple(seeds), batch_size, steps
-        self.sampling = sampling
+        self.sampling, self.keep_last = sampling, keep_last
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of every step, from the first on."""
-        shape = (len(self.seeds), self.batch_size)
         for rows in self._indices():
-            flat = rows.flatten()
+            flat, shape = rows.flatten(), rows.shape
             yield (
                 self.x.index_select(0, flat).view(*shape, *self.x.shape[1:]),
                 self.targets.index_select(0, flat).view(*shape, *self.targets.shape[1:]),
@@ -81,17 +84,39 @@ class SampledStream:
         generators = [torch.Generator().manual_seed(seed % 2**63) for seed in self.seeds]
         samples, size = len(self.x), self.batch_size
         if self.sampling == EPOCHS:
-            steps_at_once = samples // size
+            steps_at_once = -(-samples // size) if self.keep_last else samples // size
         else:  # a function of the batch only: draws must not depend on steps or neighbours
             steps_at_once = max(1, CHUNK // size)
         for start in range(0, self.steps, steps_at_once):
             drawn = torch.stack([self._draw(g, samples, steps_at_once) for g in generators])
-            drawn = drawn.transpose(0, 1).contiguous().to(self.x.device)
-            yield from drawn[: self.steps - start]
+            drawn = drawn.to(self.x.device)
+            for step in range(min(steps_at_once, self.steps - start)):
+                yield drawn[:, step * size : (step + 1) * size]
 
     def _draw(self, generator: torch.Generator, samples: int, steps: int) -> torch.Tensor:
-        """Indices (steps, B) of one run."""
+        """Indices of one run for some steps, one after the other."""
         if self.sampling == EPOCHS:
-            order = torch.randperm(samples, generator=generator)
-            return order[: steps * self.batch_size].view(steps, self.batch_size)
-        return torch.randint(samples, (steps, self.batch_size), generator=generator)
+            return torch.randperm(samples, generator=generator)
+        return torch.randint(samples, (steps * self.batch_size,), generator=generator)
+
+
+class WholeSet:
+    """The whole data set at every step, the same for all runs.
+
+    Iterating yields, ``steps`` times, inputs (1, N, ...) and targets (1, N, C).
+
+    Parameters
+    ----------
+    x : Tensor (N, ...)
+    targets : Tensor (N, C)
+    steps
+        Number of steps.
+    """
+
+    def __init__(self, x: torch.Tensor, targets: torch.Tensor, steps: int) -> None:
+        self.x, self.targets, self.steps = x.unsqueeze(0), targets.unsqueeze(0), steps
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the data set, step by step."""
+        for _ in range(self.steps):
+            yield self.x, self.targets

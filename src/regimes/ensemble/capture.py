@@ -10,30 +10,31 @@ WARM_UP = 3  # calls before the capture, in which libraries allocate their works
 
 
 def captured(
-    step: Callable[..., torch.Tensor], state: Sequence[torch.Tensor]
-) -> Callable[..., torch.Tensor]:
+    step: Callable[..., tuple[torch.Tensor, ...]], state: Sequence[torch.Tensor]
+) -> Callable[..., tuple[torch.Tensor, ...]]:
     """Return a function that does what ``step`` does, replayed as one CUDA graph.
 
     Parameters
     ----------
     step
-        Function of tensors of fixed shapes that updates ``state`` in place and returns a tensor;
-        it must not wait for the device (no ``item``, no data-dependent shapes).
+        Function of tensors that updates ``state`` in place and returns tensors; it must not wait
+        for the device (no ``item``, no data-dependent shapes).
     state
         Tensors that a step changes, on a CUDA device. They keep their memory and their values.
 
     Returns
     -------
     callable
-        Like ``step``; the graph is captured at the first call. Its result is overwritten by the
-        next call.
+        Like ``step``; a graph is captured at the first call with inputs of each shape (the last
+        batch of an epoch may be smaller). Its result is overwritten by the next call.
     """
-    graph: list = []
+    graphs: dict[tuple, tuple] = {}
 
-    def replay(*inputs: torch.Tensor) -> torch.Tensor:
-        if not graph:
-            graph.extend(_capture(step, state, inputs))
-        program, buffers, result = graph
+    def replay(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        shapes = tuple(value.shape for value in inputs)
+        if shapes not in graphs:
+            graphs[shapes] = _capture(step, state, inputs)
+        program, buffers, result = graphs[shapes]
         for buffer, value in zip(buffers, inputs, strict=True):
             buffer.copy_(value)
         program.replay()

@@ -17,6 +17,7 @@ import torch
 
 from regimes.ensemble.batches import SMALLEST_WIDTH
 from regimes.ensemble.capture import captured
+from regimes.ensemble.losses import Loss
 from regimes.ensemble.networks import Network, Parameters, stacked
 from regimes.ensemble.updates import Update
 
@@ -55,6 +56,8 @@ class Runs:
         Other hyperparameters of the update rule.
     centred : bool
         Whether the outputs of the frozen copy are subtracted from those of the network.
+    frozen : dict of Tensor (G, ...)
+        Tensors per group that the network reads beside its parameters and nothing updates.
     """
 
     start: Parameters
@@ -64,6 +67,7 @@ class Runs:
     rate: torch.Tensor
     more: Mapping[str, torch.Tensor] = field(default_factory=dict)
     centred: bool = True
+    frozen: Parameters = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -78,8 +82,8 @@ class State(NamedTuple):
     ----------
     step : int
         Updates done.
-    params, memory : dict of Tensor (R', ...)
-        Parameters, and what the update rule remembers.
+    params, memory, frozen : dict of Tensor (R', ...)
+        Parameters, what the update rule remembers, and `Runs.frozen` of each run.
     lanes : Tensor (R',)
         Index of each among all runs.
     runs : Runs
@@ -91,6 +95,12 @@ class State(NamedTuple):
     lanes: torch.Tensor
     runs: Runs
     memory: Parameters = {}  # noqa: RUF012 - never changed
+    frozen: Parameters = {}  # noqa: RUF012 - never changed
+
+    @property
+    def everything(self) -> Parameters:
+        """Parameters and what is frozen beside them, (R', ...)."""
+        return {**self.params, **self.frozen}
 
     @property
     def gamma(self) -> torch.Tensor:
@@ -130,11 +140,14 @@ class Trained(NamedTuple):
         First step whose loss was not finite or above `LIMIT`; -1 for none.
     observed : list of dict of ndarray (R, steps, ...)
         One per observation; NaN where a run had diverged.
+    loss_after : ndarray (R, T) or None
+        Loss of the batch of every step after its update, where asked for.
     """
 
     loss: np.ndarray
     diverged_at: np.ndarray
     observed: list[dict[str, np.ndarray]]
+    loss_after: np.ndarray | None = None
 
 
 def train(
@@ -143,6 +156,7 @@ def train(
     stream: Stream,
     runs: Runs,
     observations: Sequence[Observation] = (),
+    after: Loss | None = None,
 ) -> Trained:
     """Train R runs on a stream, one update per batch.
 
@@ -158,6 +172,8 @@ def train(
         Start points, feature strengths, learning rates; at least two runs.
     observations
         What else to measure, and when.
+    after
+        Loss by which each batch is judged again after its update; one more forward pass a step.
 
     Raises
     ------
@@ -167,11 +183,11 @@ def train(
     count = len(runs.gamma)
     if count < SMALLEST_WIDTH:
         raise ValueError(f"a program has at least {SMALLEST_WIDTH} runs, not {count}")
-    program = _Program(network, update, runs)
-    record = _Record(count, stream.steps, observations, runs.gamma)
+    program = _Program(network, update, runs, after)
+    record = _Record(count, stream.steps, observations, runs.gamma, after is not None)
     for step, (x, targets) in enumerate(stream):
         record.observe(step, program.state(step))
-        record.note(step, program.lanes, program.step(x, targets))
+        record.note(step, program.lanes, *program.step(x, targets))
         if (step + 1) % COMPACTION == 0 or step + 1 == stream.steps:
             record.mark(step + 1 - COMPACTION, step + 1)
             if runs.device.type == "cpu":
@@ -187,9 +203,11 @@ def train(
 class _Program:
     """Parameters of the runs in training and the step that updates them."""
 
-    def __init__(self, network: Network, update: Update, runs: Runs) -> None:
-        self.network, self.update, self.runs = network, update, runs
-        self.start = network.prepare(runs.start)
+    def __init__(
+        self, network: Network, update: Update, runs: Runs, after: Loss | None = None
+    ) -> None:
+        self.network, self.update, self.runs, self.after = network, update, runs, after
+        self.start = network.prepare(runs.start) if runs.centred else {}
         self.lanes = torch.arange(len(runs.gamma), device=runs.device)
         params = network.prepare(stacked(runs.start, runs.group))
         self._set(params, update.memory(params))
@@ -204,24 +222,30 @@ class _Program:
         hyper = {name: value[self.lanes] for name, value in hyper.items()}
         zero = gamma.new_zeros(len(gamma), 1, 1)
         own = torch.equal(data, torch.arange(len(data), device=data.device))
+        self.frozen = stacked(self.runs.frozen, group)
+        given = {**params, **self.frozen}
 
-        def step(x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        def step(x: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
             reference = zero
             if self.runs.centred:
                 # Frozen copies: one forward pass per group, not per run.
-                frozen = self.network.outputs(self.start, _lanes_of(x, self.runs.stream))
+                begun = {**self.start, **self.runs.frozen}
+                frozen = self.network.outputs(begun, _lanes_of(x, self.runs.stream))
                 reference = frozen.index_select(0, group)
             x, targets = _lanes_of(x, data, own), _lanes_of(targets, data, own)
-            loss, gradient = self.network.loss_and_gradient(params, x, targets, reference, gamma)
+            loss, gradient = self.network.loss_and_gradient(given, x, targets, reference, gamma)
             self.update.apply(params, gradient, memory, hyper)
-            return loss
+            if self.after is None:
+                return (loss,)
+            outputs = (self.network.outputs(given, x) - reference) / gamma.view(-1, 1, 1)
+            return loss, self.after.batched(outputs, targets)[0]
 
-        if self.runs.device.type == "cuda":
+        if self.runs.device.type == "cuda" and getattr(self.network, "capturable", True):
             step = captured(step, [*params.values(), *memory.values()])
         self.step = step
 
     def state(self, step: int) -> State:
-        return State(step, self.params, self.lanes, self.runs, self.memory)
+        return State(step, self.params, self.lanes, self.runs, self.memory, self.frozen)
 
     def compact(self, alive: torch.Tensor) -> None:
         """Drop runs that diverged, once that makes the program smaller."""
@@ -255,9 +279,15 @@ class _Record:
     """Losses, divergence and observations of all runs, in their original order."""
 
     def __init__(
-        self, count: int, steps: int, observations: Sequence[Observation], like: torch.Tensor
+        self,
+        count: int,
+        steps: int,
+        observations: Sequence[Observation],
+        like: torch.Tensor,
+        after: bool = False,
     ) -> None:
         self.loss = torch.full((steps, count), torch.nan, dtype=like.dtype, device=like.device)
+        self.after = torch.full_like(self.loss, torch.nan) if after else None
         self.diverged_at = torch.full((count,), -1, device=like.device)
         self.observations = list(observations)
         self.position = [{step: i for i, step in enumerate(o.steps)} for o in self.observations]
@@ -268,12 +298,13 @@ class _Record:
         """Runs that have not diverged (R,)."""
         return self.diverged_at < 0
 
-    def note(self, step: int, lanes: torch.Tensor, loss: torch.Tensor) -> None:
-        """Keep the losses of a step."""
-        if len(lanes) == self.loss.shape[1]:  # always so on a GPU, where indexing is slow
-            self.loss[step] = loss
-        else:
-            self.loss[step, lanes] = loss
+    def note(self, step: int, lanes: torch.Tensor, *losses: torch.Tensor) -> None:
+        """Keep the losses of a step, before the update and, where asked for, after it."""
+        for kept, loss in zip((self.loss, self.after), losses, strict=False):
+            if len(lanes) == kept.shape[1]:  # always so on a GPU, where indexing is slow
+                kept[step] = loss
+            else:
+                kept[step, lanes] = loss
 
     def mark(self, start: int, stop: int) -> None:
         """Note which runs diverged at steps ``start`` to ``stop``."""
@@ -311,8 +342,11 @@ class _Record:
         diverged_at = self.diverged_at.cpu().numpy()
         steps = len(self.loss)
         end = np.where(diverged_at < 0, steps, diverged_at)
-        loss = self.loss.double().cpu().numpy().T
-        loss = np.where(np.arange(steps) < end[:, None], loss, np.nan)
+        passed = np.arange(steps) < end[:, None]
+        loss = np.where(passed, self.loss.double().cpu().numpy().T, np.nan)
+        after = None
+        if self.after is not None:
+            after = np.where(passed, self.after.double().cpu().numpy().T, np.nan)
         found: list[dict[str, np.ndarray]] = []
         for observation, observed in zip(self.observations, self.observed, strict=True):
             # The update of step t - 1 made the loss of step t; the last one is not checked by it.
@@ -322,4 +356,4 @@ class _Record:
                 values = values.cpu().numpy()
                 values[~seen] = np.nan
                 found[-1][name] = values.swapaxes(0, 1)
-        return Trained(loss, diverged_at, found)
+        return Trained(loss, diverged_at, found, after)

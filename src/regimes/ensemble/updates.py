@@ -67,6 +67,49 @@ def heavy_ball(
         value.addcmul_(buffer, _over(hyper["rate"], value), value=-1)
 
 
+def decayed(
+    params: Parameters, gradient: Parameters, memory: Parameters, hyper: Hyperparameters
+) -> None:
+    """``theta <- theta - rate * (g + weight_decay * theta)``: `sgd` with weight decay."""
+    for name, value in params.items():
+        rate = _over(hyper["rate"], value)
+        step = torch.addcmul(gradient[name], value, _over(hyper["weight_decay"], value))
+        value.addcmul_(step, rate, value=-1)
+
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam
+
+
+def adam(
+    params: Parameters, gradient: Parameters, memory: Parameters, hyper: Hyperparameters
+) -> None:
+    """Adam with bias correction (Kingma and Ba, algorithm 1), weight decay added to the gradient.
+
+    The convention of ``torch.optim.Adam``; the memory holds the running means of gradients and of
+    their squares, and the number of updates.
+    """
+    count = memory["updates"].add_(1)
+    corrections = [1 - beta**count for beta in BETAS]
+    for name, value in params.items():
+        mean, square = memory[f"{name}.mean"], memory[f"{name}.square"]
+        slope = torch.addcmul(gradient[name], value, _over(hyper["weight_decay"], value))
+        mean.lerp_(slope, 1 - BETAS[0])
+        square.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
+        first, second = (_over(each.to(value.dtype), value) for each in corrections)
+        spread = (square / second).sqrt_().add_(EPSILON)
+        value.addcmul_(mean / spread, _over(hyper["rate"], value) / first, value=-1)
+
+
+def _moments(params: Parameters) -> Parameters:
+    """Memory of `adam`: zeros."""
+    first = next(iter(params.values()))
+    memory = {"updates": first.new_zeros(len(first), dtype=torch.float64)}
+    for name, value in params.items():
+        memory[f"{name}.mean"] = torch.zeros_like(value)
+        memory[f"{name}.square"] = torch.zeros_like(value)
+    return memory
+
+
 def _over(rate: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return rate.view(-1, *(1,) * (value.ndim - 1))
 
@@ -75,4 +118,6 @@ UPDATES: dict[str, Update] = {
     "sgd": Update(_nothing, sgd),
     "sign": Update(_nothing, sign_sgd),
     "heavy_ball": Update(_zeros, heavy_ball),
+    "decayed": Update(_nothing, decayed),
+    "adam": Update(_moments, adam),
 }

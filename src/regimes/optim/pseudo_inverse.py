@@ -1,0 +1,273 @@
+"""Least-squares solutions by the pseudo-inverse of feature matrices with a column of ones.
+
+For features phi (n, d') and a target v (n, h) the solution is ``D = a^+ v`` with ``a = [phi, 1]``:
+the smallest weights and bias whose change moves ``phi W + b`` by v, as far as the rank of a allows.
+All that is needed is the left singular system ``a = U S V^T``:
+
+    D = a^T U diag(1 / S^2) U^T v,     a D = U U^T v     (truncation).
+
+It comes by one of three interchangeable routes. "gram": the eigendecomposition of the smaller of
+a a^T and a^T a, in the precision of the features; fast, and blind to singular values below the
+square root of that precision times the largest. "gram64": the same in float64. "svd": a thin SVD
+in float64, which also resolves tiny singular values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from regimes.nn.lanewise import product
+
+MODES = ("truncate", "damp", "noise")
+ROUTES = ("auto", "gram", "gram64", "svd")
+
+# Singular values over the largest that a route resolves: about sqrt(n times the rounding error).
+RESOLUTION = {torch.float32: 1e-3, torch.float64: 1e-6}
+# Sizes of decomposed matrices are multiples of this many numbers, so that lanes stay aligned.
+MULTIPLE = 16
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How small singular values are treated (section 2.3 and appendix K of the paper).
+
+    Attributes
+    ----------
+    mode : str
+        "truncate": keep S with ``S >= rtol * S_max`` and ``S >= atol``. "damp": keep all that are
+        not zero up to rounding, S made ``S + damping * S_max``. "noise": add Gaussian noise of
+        standard deviation ``noise * std(a)`` to a, then invert with all singular values.
+    rtol, atol, damping, noise : float
+        As above.
+    route : str
+        One of `ROUTES`; "auto" takes the fastest that resolves what the mode needs.
+
+    Raises
+    ------
+    ValueError
+        If mode or route are unknown.
+    """
+
+    mode: str = "truncate"
+    rtol: float = 1e-2
+    atol: float = 1e-5
+    damping: float = 1e-2
+    noise: float = 0.1
+    route: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES or self.route not in ROUTES:
+            raise ValueError(f"modes are {', '.join(MODES)}, routes {', '.join(ROUTES)}: {self}")
+
+    def route_for(self, dtype: torch.dtype) -> str:
+        """Route for features of this precision."""
+        if self.route != "auto":
+            return self.route
+        if self.mode != "truncate":
+            return "gram64"
+        if self.rtol >= RESOLUTION[dtype]:
+            return "gram"
+        return "gram64" if self.rtol >= RESOLUTION[torch.float64] else "svd"
+
+
+class Solved(NamedTuple):
+    """A solution and how much of the target it reaches.
+
+    Attributes
+    ----------
+    weight : Tensor (..., d', h)
+        Rows of D that belong to the features.
+    bias : Tensor (..., h)
+        Row of D that belongs to the ones.
+    realised : Tensor (..., n, h)
+        a D, the change of ``phi W + b`` that D makes.
+    rank : Tensor (...)
+        Singular values kept.
+    residual : Tensor (...)
+        ``|v - a D| / |v|``; 0 where v = 0.
+    largest, smallest_kept : Tensor (...)
+        Largest singular value, and smallest one kept (NaN if none is).
+    """
+
+    weight: Tensor
+    bias: Tensor
+    realised: Tensor
+    rank: Tensor
+    residual: Tensor
+    largest: Tensor
+    smallest_kept: Tensor
+
+
+def solve(
+    features: Tensor,
+    target: Tensor,
+    rule: Rule,
+    *,
+    factor: Tensor | None = None,
+    generators: Sequence[torch.Generator] = (),
+) -> Solved:
+    """Minimum-norm solution of ``phi W + 1 b^T = v`` in the least-squares sense.
+
+    Where features or target are not finite, the solution is NaN and nothing else is touched;
+    features of rank zero give zeros.
+
+    Parameters
+    ----------
+    features : Tensor (..., n, d')
+        phi, with no leading axis or R runs.
+    target : Tensor (..., n, h)
+        v.
+    rule : Rule
+    factor : Tensor (..., n, r), optional
+        Narrow matrix with ``factor factor^T = a a^T``, where one is known: the Gram routes then
+        decompose an (r, r) matrix.
+    generators : sequence of torch.Generator
+        One per run (one, without leading axis), on the CPU, for the mode "noise". Runs with the
+        same generator get the same numbers.
+
+    Raises
+    ------
+    ValueError
+        If the mode is "noise" and generators are missing.
+    """
+    if features.dim() == 2:
+        kept = None if factor is None else factor.unsqueeze(0)
+        found = _solve(features.unsqueeze(0), target.unsqueeze(0), rule, kept, generators)
+        return Solved(*(value.squeeze(0) for value in found))
+    return _solve(features, target, rule, factor, generators)
+
+
+def _solve(features, target, rule, factor, generators) -> Solved:
+    route = rule.route_for(features.dtype)
+    exact = features.dtype if route == "gram" else torch.float64
+    with_ones = torch.cat([features, features.new_ones(*features.shape[:-1], 1)], -1)
+    inverted = with_ones
+    if rule.mode == "noise":
+        if len(generators) != len(features):
+            raise ValueError(f"{len(features)} runs need as many generators for the mode 'noise'")
+        inverted, factor = with_ones + _noise(with_ones, rule.noise, generators), None
+    wanted = target.to(exact)
+    if route == "svd":
+        left, values, right = _thin_svd(inverted.to(exact))
+    else:
+        left, values = _left_singular_system(inverted.to(exact), factor)
+        right = None
+    largest = values.amax(-1)
+    kept, share = _weights(values, largest, rule, exact)
+    along = product(left.mT, wanted)  # coordinates U^T v
+    if right is None:
+        # 1 / S twice rather than once squared: tiny values must not overflow in float32.
+        scaled = share.unsqueeze(-1) * (share_of(kept, values).unsqueeze(-1) * along)
+        solution = product(inverted.to(exact).mT, product(left, scaled))
+    else:
+        solution = product(right, share.unsqueeze(-1) * along)
+    if rule.mode == "noise":  # the change that the true features make of it
+        realised = product(with_ones.to(exact), solution)
+    else:
+        realised = product(left, (values * share).unsqueeze(-1) * along)
+    solution, realised = solution.to(features.dtype), realised.to(features.dtype)
+    length = _norm(target)
+    missed = _norm(target - realised) / torch.where(length > 0, length, torch.ones_like(length))
+    smallest = torch.where(kept, values, torch.inf).amin(-1)
+    return Solved(
+        solution[..., :-1, :],
+        solution[..., -1, :],
+        realised,
+        kept.sum(-1).to(features.dtype),
+        missed,
+        largest.to(features.dtype),
+        torch.where(smallest.isinf(), torch.nan, smallest).to(features.dtype),
+    )
+
+
+def share_of(kept: Tensor, values: Tensor) -> Tensor:
+    """1 / S where a singular value is kept, 0 elsewhere."""
+    return torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
+
+
+def _weights(values: Tensor, largest: Tensor, rule: Rule, dtype: torch.dtype):
+    """Which singular values (R, r) are kept, and what stands for 1 / S in the inverse."""
+    top = largest.unsqueeze(-1)
+    if rule.mode == "truncate":
+        kept = (values >= rule.rtol * top) & (values >= rule.atol) & (values > 0)
+        return kept, share_of(kept, values)
+    # What the route cannot tell from zero has directions of rounding errors: no update there.
+    kept = values > RESOLUTION[dtype] * top
+    shift = rule.damping * top if rule.mode == "damp" else 0.0
+    return kept, share_of(kept, values + shift)
+
+
+def _left_singular_system(matrix: Tensor, factor: Tensor | None) -> tuple[Tensor, Tensor]:
+    """U (R, n, r) and S (R, r) from the eigendecomposition of the smallest Gram matrix.
+
+    Values below the resolution of the Gram matrix are set to zero: their vectors are noise.
+    """
+    if factor is None and matrix.shape[-1] < matrix.shape[-2]:
+        factor = matrix
+    if factor is not None and factor.shape[-1] < matrix.shape[-2]:
+        narrow = factor.to(matrix.dtype)
+        squares, right = _eigh(product(narrow.mT, narrow))
+        values = _roots(squares)
+        positive = values > 0
+        left = product(narrow, right * share_of(positive, values).unsqueeze(-2))
+        return left, values
+    squares, left = _eigh(product(matrix, matrix.mT))
+    return left, _roots(squares)
+
+
+def _roots(squares: Tensor) -> Tensor:
+    """Singular values from eigenvalues of a Gram matrix, zero below its rounding errors."""
+    floor = 4 * torch.finfo(squares.dtype).eps * squares.amax(-1, keepdim=True)
+    return torch.where(squares > floor, squares, 0.0).sqrt()
+
+
+def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (R, m) and eigenvectors (R, m, m); NaN where a matrix is not finite."""
+    size = gram.shape[-1]
+    finite, padded = _filled(gram)
+    values, vectors = torch.linalg.eigh(padded)
+    values = torch.where(finite.squeeze(-1), values, torch.nan)
+    return values, torch.where(finite, vectors[:, :size], torch.nan)
+
+
+def _thin_svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """U, S, V of matrices (R, n, m); NaN where one is not finite."""
+    rows, columns = matrix.shape[-2:]
+    count = min(rows, columns)  # the zeros that filling adds come last
+    finite, padded = _filled(matrix)
+    left, values, right = torch.linalg.svd(padded, full_matrices=False)
+    values = torch.where(finite.squeeze(-1), values[:, :count], torch.nan)
+    left, right = left[:, :rows, :count], right[:, :count, :columns]
+    return torch.where(finite, left, torch.nan), values, right.mT
+
+
+def _filled(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Which matrices (R, n, m) are finite, (R, 1, 1), and all of them in aligned lanes.
+
+    Rows and columns of zeros fill them up to sizes at which every lane of a compact batch is
+    aligned in memory, or the bits of a decomposition would depend on the lane. Matrices that are
+    not finite become zeros: LAPACK would stop at them.
+    """
+    rows, columns = matrix.shape[-2:]
+    finite = matrix.isfinite().all(-1).all(-1)[:, None, None]
+    sized = torch.nn.functional.pad(matrix, (0, -columns % MULTIPLE, 0, -rows % MULTIPLE))
+    return finite, torch.where(finite, sized, 0.0)
+
+
+def _noise(matrix: Tensor, share: float, generators: Sequence[torch.Generator]) -> Tensor:
+    """Gaussian noise for matrices (R, n, m); runs that share a generator share the numbers."""
+    numbers = {id(each): torch.randn(matrix.shape[1:], generator=each)
+               for each in dict.fromkeys(generators)}  # fmt: skip
+    drawn = torch.stack([numbers[id(each)] for each in generators])
+    scale = share * matrix.flatten(1).std(1)
+    return drawn.to(matrix) * scale[:, None, None]
+
+
+def _norm(matrix: Tensor) -> Tensor:
+    """Frobenius norm of matrices (R, n, h)."""
+    return matrix.square().sum(-1).sum(-1).sqrt()

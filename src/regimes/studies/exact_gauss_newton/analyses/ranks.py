@@ -1,0 +1,50 @@
+"""Singular values and ranks of the first features at initialization (sections 2.1, 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import xarray as xr
+
+from regimes.fit.grids import by_setting
+from regimes.studies.exact_gauss_newton import theory
+
+TEXTS = {
+    "data": "inputs of the features",
+    "activation": "activation of the features",
+    "seed": "seed of the draw",
+    "relative_value": "singular values over the largest",
+    "excess_rank": "rank minus h + 1, the largest rank of linear features",
+    "rtol": "singular values below rtol times the largest do not count",
+    "samples": "number of samples n",
+}
+
+
+def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Singular values of [phi(x2), 1] over the largest, and how many of them count.
+
+    Parameters
+    ----------
+    experiments
+        ``feature_rank``.
+
+    Returns
+    -------
+    xr.Dataset
+        Over (data, activation, seed): ``relative_value`` (also over index), ``rank``,
+        ``half_inputs``, ``excess_rank``, ``rtol``, ``samples``; NaN for pairs of data and
+        activation that were not computed.
+    """
+    runs = experiments["feature_rank"].reset_coords(["rtol", "samples"])
+    wanted = ["singular_value", "rank", "half_inputs", "rtol", "samples"]
+    found = by_setting(runs[wanted], ["data", "activation", "seed"])
+    values = found["singular_value"]
+    largest = theory.linear_feature_rank(2 * found["half_inputs"])
+    result = found.drop_vars("singular_value").assign(
+        relative_value=values / values.isel(index=0, drop=True),
+        excess_rank=found["rank"] - largest,
+    )
+    for name, variable in result.variables.items():
+        text = TEXTS.get(str(name), variable.attrs.get("long_name"))
+        result[name].attrs = {"long_name": text, "units": "1"}
+    return result.assign_attrs({})

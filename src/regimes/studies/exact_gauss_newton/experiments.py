@@ -1,0 +1,172 @@
+"""Training of the exact Gauss-Newton runs: ensembles of reversible networks, stage after stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import xarray as xr
+
+from regimes import store
+from regimes.data.samples import EPOCHS, SampledStream, WholeSet
+from regimes.data.streams import numpy_stream, stream_seed
+from regimes.ensemble import engine
+from regimes.ensemble.batches import group, split
+from regimes.ensemble.losses import LOSSES
+from regimes.ensemble.reversible import NOISE_SEED, GaussNewtonNetwork, ReversibleNetwork
+from regimes.ensemble.updates import UPDATES
+from regimes.nn.revmlp import RevMLP
+from regimes.optim.pseudo_inverse import Rule
+from regimes.studies.exact_gauss_newton import data_sets, recorder
+from regimes.studies.exact_gauss_newton.settings import DATA, REGRESSION, Train
+from regimes.studies.exact_gauss_newton.toy_experiments import TOY_TRAIN
+
+# Largest number of runs in one program: the features of more would leave the cache.
+WIDEST = 16
+UPDATE_OF = {"gn": "decayed", "sgd": "decayed", "adam": "adam"}
+PRECISION = {"single": torch.float32, "double": torch.float64}
+
+
+def train(settings: Sequence[Train], device: torch.device | str = "cpu") -> xr.Dataset:
+    """Train reversible networks, in programs of equal shape.
+
+    Parameters
+    ----------
+    settings
+        One entry per run.
+    device
+        Where the runs are trained.
+
+    Returns
+    -------
+    xr.Dataset
+        The variables of `regimes.studies.exact_gauss_newton.recorder` over ``run``, in the order
+        of ``settings``.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If a data set needs files.
+    """
+    device = torch.device(device)
+    parts, order = [], []
+    for members in group(settings, _shape):
+        for batch in split(members, WIDEST, fixed=device.type == "cuda"):
+            dataset = train_program([settings[index] for index in batch.lanes], device)
+            parts.append(dataset.isel(run=slice(batch.kept)))
+            order.extend(batch.lanes[: batch.kept])
+    return store.join_runs(parts).isel(run=np.argsort(order))
+
+
+KINDS: dict[str, Callable[..., xr.Dataset]] = {"train": train, **TOY_TRAIN}
+
+
+def _shape(run: Train) -> tuple:
+    """All that the runs of one program share: whatever fixes array shapes and operations."""
+    free = {"seed", "lr_code", "then_lr_code", "weight_decay", "sigma"}
+    return tuple(sorted(run.model_dump(exclude=free).items()))
+
+
+def train_program(runs: Sequence[Train], device: torch.device) -> xr.Dataset:
+    """Train R >= 2 runs of equal shape as one program, the second optimizer after the first."""
+    run = runs[0]
+    _report_rank(run)
+    data = data_sets.load(run.data)
+    where = {"dtype": PRECISION[run.precision], "device": device}
+    tensors = {name: torch.from_numpy(value).to(**where) for name, value in data._asdict().items()}
+    tensors["x"], tensors["targets"] = tensors["x"][: run.used()], tensors["targets"][: run.used()]
+    model = model_of(run)
+    loss = LOSSES["mse" if run.data in REGRESSION else "cross_entropy"]
+    start, frozen = _start(runs, model, where)
+    observer = recorder.Observer(run, model, loss, tensors, start, frozen)
+    passed, params, done = [], start, 0
+    for number, (optimizer, _, epochs) in enumerate(run.stages()):
+        network = network_of(run, optimizer, model, loss)
+        rates = [each.stages()[number][1] for each in runs]
+        each = torch.arange(len(runs), device=device)
+        more = {"weight_decay": torch.tensor([each.weight_decay for each in runs], **where)}
+        rate = torch.tensor(rates, **where)
+        here = engine.Runs(
+            params, each, each, torch.ones_like(rate), rate, more, centred=False, frozen=frozen
+        )
+        # A resumed run draws fresh batches, and its optimizer remembers nothing.
+        stream = _stream(run, runs, tensors, f"stage {number}", epochs)
+        last = number == len(run.stages()) - 1
+        watched = observer.observations(done, epochs, keep_weights=not last)
+        found = engine.train(
+            network, UPDATES[UPDATE_OF[optimizer]], stream, here, watched, after=loss
+        )
+        if not last:
+            kept, watched = found.observed.pop(), watched[:-1]
+            params = {name: torch.from_numpy(kept[name][:, 0]).to(**where) for name in params}
+        passed.append((found, watched))
+        done += epochs
+    return recorder.to_dataset(run, passed, observer)
+
+
+def model_of(run: Train) -> RevMLP:
+    """Network of a run."""
+    sizes = DATA[run.data]
+    return RevMLP(
+        sizes.features,
+        run.blocks,
+        run.width,
+        sizes.outputs,
+        first_block_linear=run.first_block_linear,
+    )
+
+
+def network_of(run: Train, optimizer: str, model: RevMLP, loss) -> ReversibleNetwork:
+    """Network with the direction that an optimizer follows."""
+    if optimizer != "gn":
+        return ReversibleNetwork(model, loss)
+    rule = Rule(run.inverse, run.rtol, run.atol, run.damping, run.noise)
+    return GaussNewtonNetwork(model, loss, rule, run.cross_term)
+
+
+def _start(runs: Sequence[Train], model: RevMLP, where: dict) -> tuple[dict, dict]:
+    """Initial parameters and frozen tensors (R, ...): those of a seed, for every optimizer."""
+
+    def stacked(drawn: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+        return {
+            name: torch.from_numpy(np.stack([each[name] for each in drawn])).to(**where)
+            for name in drawn[0]
+        }
+
+    def stream_of(run: Train) -> Callable[[str], np.random.Generator]:
+        return lambda name: numpy_stream(run.seed, "network", name)
+
+    start = stacked([model.initial(stream_of(run), run.sigma) for run in runs])
+    frozen = stacked([model.frozen(stream_of(run)) for run in runs])
+    seeds = [stream_seed(run.seed, "pseudo-inverse noise") % 2**62 for run in runs]
+    frozen[NOISE_SEED] = torch.tensor(seeds, device=where["device"])
+    return start, frozen
+
+
+def _stream(run: Train, runs: Sequence[Train], tensors: dict, phase: str, epochs: int):
+    """Batches of a stage: the whole set, or shuffled epochs with their smaller last batch."""
+    steps = epochs * run.updates_per_epoch()
+    x, targets = tensors["x"], tensors["targets"]
+    if run.batch_size is None or run.batch() == run.used():
+        return WholeSet(x, targets, steps)
+    seeds = [stream_seed(each.seed, "batches", phase, run.batch()) for each in runs]
+    return SampledStream(x, targets, seeds, run.batch(), steps, EPOCHS, keep_last=True)
+
+
+def _report_rank(run: Train) -> None:
+    """Say in the log of the job where Gauss-Newton cannot fit a batch for lack of features."""
+    if not run.uses_gauss_newton():
+        return
+    model = model_of(run)
+    for half in model.halves[:3:2]:  # F of the first and of the second block, like all others
+        inner = model.half_width if model.linear(half) else model.features
+        rank = min(inner, model.features) + 1
+        if rank < run.batch():
+            kind = "linear" if model.linear(half) else "nonlinear"
+            print(
+                f"note: {kind} half-coupled layers have features of rank at most {rank}, less than "
+                f"the {run.batch()} samples of a batch: their Gauss-Newton updates fit the batch "
+                "only in part (rank_kept and residual_fraction say how far)",
+                flush=True,
+            )

@@ -48,7 +48,7 @@ CURVES = {
     "test_accuracy": "accuracy on the test data after an epoch",
 }
 LOSS = "running_loss"
-VARIANT = {"long_name": "variant of the run"}
+VARIANT = {"long_name": "variant of the run", "units": "1"}
 
 
 # --- Curves --------------------------------------------------------------------------------------

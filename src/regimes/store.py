@@ -179,6 +179,13 @@ def read_netcdf(path: Path | str) -> xr.Dataset:
     return dataset
 
 
+def described(dataset: xr.Dataset, texts: Mapping[str, str]) -> xr.Dataset:
+    """Give every variable and coordinate its long name of ``texts`` and the unit 1, in place."""
+    for name, variable in dataset.variables.items():
+        variable.attrs = {"long_name": texts[str(name)], "units": "1"}
+    return dataset
+
+
 def join_runs(datasets: Sequence[xr.Dataset], dim: str = "run") -> xr.Dataset:
     """Concatenate datasets along ``run``, padding shorter dimensions with NaN.
 

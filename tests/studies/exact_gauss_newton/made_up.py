@@ -31,12 +31,14 @@ from regimes.studies.exact_gauss_newton.toy_settings import FeatureRank
 STUDY = "exact_gauss_newton"
 KEPT = 32  # samples whose inner products are made up, at most
 RANK = 20  # of the made-up block outputs
-FOLLOWED = 0.8  # share of alpha at which full-batch Gauss-Newton follows the recursion
+FOLLOWED = 0.8  # of alpha, at which full-batch Gauss-Newton with a linear block falls
 GROWTH = (20, 1e30)  # steps before a divergence and factor by which losses grow over them
 SCATTER = 0.03  # of losses between runs, relative
 USUAL = {"gn": 0.1, "adam": 1e-3, "sgd": 0.1}  # learning rates
+USUAL_ON_IMAGES = {"gn": 0.1, "adam": 1e-4, "sgd": 0.01}
 OWN_BATCH = {"gn": -10.0, "adam": -3.0, "sgd": -2.0}  # change of a batch's loss, percent
-MOVED = {"gn": 0.03, "adam": 0.25, "sgd": 0.06}  # change of the tangent kernel in the end
+MOVED = {"gn": 0.03, "adam": 0.25, "sgd": 0.06}  # change of the tangent kernel in the end,
+FEW, MORE_MOVED = 100, 15  # and with fewer features so many times as much
 TURNED = {"gn": 8.0, "adam": 5.0, "sgd": 1.5}  # how fast weights turn, per epoch
 
 
@@ -61,8 +63,8 @@ class Program(recorder.Observer):
         self.regression = run.data in REGRESSION
         last = self.per_epoch * max(2 * run.total_epochs() // 5, 1)
         self.lost_at = np.where(lost, last, -1)
-        key = [sorted(USUAL).index(run.optimizer), run.total_epochs(), run.batch(), len(runs)]
-        self.rng = np.random.default_rng(key)
+        self.rng = np.random.default_rng(int(plan.run_id("train", runs[0]), 16))
+        self.usual = USUAL_ON_IMAGES if run.data in ("mnist", "cifar10") else USUAL
         n, classes = (run.used() if self.full_batch else 1), DATA[run.data].outputs
         self.logits = np.stack([rng.standard_normal((n, classes)) for rng in self.starts()])
         self.classes = np.arange(run.used()) % classes
@@ -156,7 +158,8 @@ class Program(recorder.Observer):
     def recursion(self) -> np.ndarray:
         """Cross-entropies (R, steps + 1) from the initial logits, as of Gauss-Newton."""
         labels = np.broadcast_to(self.classes, self.logits.shape[:2])
-        alpha = np.array([FOLLOWED * run.lr_code * run.blocks for run in self.runs])
+        alpha = np.array([run.lr_code * run.blocks for run in self.runs])
+        alpha = alpha * (FOLLOWED if self.run.first_block_linear else 1)
         steps = self.run.total_epochs() if self.run.uses_gauss_newton() else 0
         return theory.function_space_recursion(self.logits, labels, alpha, steps)
 
@@ -164,7 +167,7 @@ class Program(recorder.Observer):
         self, optimizer: str, rate: np.ndarray, epoch: np.ndarray, start: np.ndarray
     ) -> np.ndarray:
         """Loss so many epochs after an optimizer has begun (R, S)."""
-        relative = rate / USUAL[optimizer]
+        relative = rate / self.usual[optimizer]
         level = self.level ** np.minimum(epoch, 1)  # none at the start
         if optimizer == "gn" and self.full_batch and not self.regression:
             return self.recursion[:, epoch.astype(int)] * level
@@ -173,9 +176,10 @@ class Program(recorder.Observer):
         if optimizer == "gn":
             floor = (0.3 if self.regression else 0.8) * relative**0.4
             part = epoch * relative / 20  # of the time after which the loss rises
-            falling = floor + (start - floor) * np.exp(-3 * part)
+            falling = floor + (start - floor) * np.exp(-10 * part)
             return falling * (2 - np.exp(-np.maximum(part - 1, 0) / 2)) * level
-        speed, power = (0.15, 1.2) if optimizer == "adam" else (0.1, 0.7)
+        speed, power = (0.15, 0.8) if optimizer == "adam" else (0.1, 0.5)
+        power = power * (2 if self.full_batch else 1)
         return start * (1 + speed * relative**0.5 * epoch) ** -power * level
 
     # --- Measurements: names are those of `recorder.Observer` ---
@@ -223,8 +227,10 @@ class Program(recorder.Observer):
     def drift(self, epoch: np.ndarray) -> np.ndarray:
         """Part of the tangent kernel that has changed (R, S); nothing at the start."""
         optimizer = self.run.optimizer
-        relative = np.array([[run.lr_code] for run in self.runs]) / USUAL[optimizer]
+        relative = np.array([[run.lr_code] for run in self.runs]) / self.usual[optimizer]
         end = MOVED[optimizer] * np.minimum(relative, 1) * self.mobility
+        if DATA[self.run.data].features < FEW:
+            end = np.minimum(MORE_MOVED * end, 0.9)
         return end * (1 - np.exp(-epoch / 3))
 
     def tangent_kernel(self, epoch: np.ndarray) -> dict[str, np.ndarray]:

@@ -95,12 +95,16 @@ def test_every_claim_of_the_scale_gives_a_number(case, made):
 @pytest.mark.parametrize("case", ["laptop lost", "laptop first lost", "paper first lost"])
 def test_lost_runs_change_little_or_make_a_claim_unknown(made, case):
     with_all, lost = (
-        made.of(name).claims(name).set_index("claim")["measured"].astype(float).dropna()
-        for name in (case.split()[0], case)
+        made.of(name).claims(name).set_index("claim") for name in (case.split()[0], case)
     )
-    assert set(lost.index) <= set(with_all.index)
-    difference = (lost - with_all).abs() / with_all.abs().clip(lower=1)
+    values, before = (each["measured"].astype(float) for each in (lost, with_all))
+    known = values.notna()
+    assert before[known].notna().all()
+    difference = (values - before).abs() / before.abs().clip(lower=1)
     assert not difference[difference > 1].to_dict()
+    # Means without the seed that was lost would flatter the optimizer.
+    fewer = known & (lost["seeds"] < with_all["seeds"])
+    assert not lost["seeds"][fewer].to_dict()
 
 
 @pytest.mark.parametrize("figure", STUDY.figures)
@@ -121,7 +125,7 @@ def smoke_runs(name):
 @pytest.fixture(scope="module")
 def trained():
     """Smoke runs that are trained: every optimizer, a switch, probes, regression, float64."""
-    names = ["full_batch_hard", "mini_batch_hard", "optimizer_switch", "lazy_probe"]
+    names = ["full_batch_hard", "optimizer_switch", "lazy_probe"]
     names += ["regression_full", "regression_mini", "function_space_recursion"]
     with mock.patch.object(data_sets, "load", functools.cache(data_sets.load)):
         return {name: smoke_runs(name) for name in names}

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 import xarray as xr
 
-from regimes import store
 from regimes.data.samples import EPOCHS, SampledStream, WholeSet
 from regimes.data.streams import numpy_stream, stream_seed
 from regimes.ensemble import engine
-from regimes.ensemble.batches import group, split
 from regimes.ensemble.losses import LOSSES
+from regimes.ensemble.programs import in_programs
 from regimes.ensemble.reversible import NOISE_SEED, GaussNewtonNetwork, ReversibleNetwork
 from regimes.ensemble.updates import UPDATES
 from regimes.nn.revmlp import RevMLP
@@ -50,13 +49,13 @@ def train(settings: Sequence[Train], device: torch.device | str = "cpu") -> xr.D
         If a data set needs files.
     """
     device = torch.device(device)
-    parts, order = [], []
-    for members in group(settings, _shape):
-        for batch in split(members, WIDEST, fixed=device.type == "cuda"):
-            dataset = train_program([settings[index] for index in batch.lanes], device)
-            parts.append(dataset.isel(run=slice(batch.kept)))
-            order.extend(batch.lanes[: batch.kept])
-    return store.join_runs(parts).isel(run=np.argsort(order))
+    return in_programs(
+        settings,
+        _shape,
+        lambda runs: train_program(runs, device),
+        WIDEST,
+        fixed=device.type == "cuda",
+    )
 
 
 KINDS: dict[str, Callable[..., xr.Dataset]] = {"train": train, **TOY_TRAIN}

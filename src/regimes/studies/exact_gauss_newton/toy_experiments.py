@@ -15,7 +15,7 @@ from torch import Tensor
 from regimes import store
 from regimes.config import ConfigError, RunSettings
 from regimes.data.streams import numpy_stream
-from regimes.ensemble.batches import group, split
+from regimes.ensemble.programs import in_programs
 from regimes.nn.revmlp import RevMLP
 from regimes.optim.gauss_newton import direction
 from regimes.optim.pseudo_inverse import Rule
@@ -54,12 +54,6 @@ TEXTS = {
 }
 
 
-def _described(runs: xr.Dataset) -> xr.Dataset:
-    for name, variable in runs.variables.items():
-        variable.attrs = {"long_name": TEXTS[str(name)], "units": "1"}
-    return runs
-
-
 def _together(simulate: Callable[[Sequence], xr.Dataset], *free: str) -> Train:
     """Turn a function of runs that differ in seed and ``free`` settings only into one of any."""
 
@@ -68,13 +62,9 @@ def _together(simulate: Callable[[Sequence], xr.Dataset], *free: str) -> Train:
 
     def train(settings: Sequence[RunSettings], device: object = None) -> xr.Dataset:
         """Simulate runs in the order of ``settings``; the device does not matter."""
-        parts, order = [], []
-        for members in group(settings, shape):
-            for batch in split(members, WIDEST):
-                found = _described(simulate([settings[index] for index in batch.lanes]))
-                parts.append(found.isel(run=slice(batch.kept)))
-                order.extend(batch.lanes[: batch.kept])
-        return store.join_runs(parts).isel(run=np.argsort(order))
+        return in_programs(
+            settings, shape, lambda runs: store.described(simulate(runs), TEXTS), WIDEST
+        )
 
     return train
 
@@ -289,7 +279,7 @@ def _ranks(settings: Sequence[FeatureRank], device: object = None) -> xr.Dataset
             },
             coords={"index": np.arange(1, len(values) + 1)},
         )
-        parts.append(_described(found))
+        parts.append(store.described(found, TEXTS))
     return store.join_runs(parts)
 
 
@@ -304,7 +294,8 @@ def _counts(settings: Sequence[Counts], device: object = None) -> xr.Dataset:
             inputs=run.inputs, blocks=run.blocks, width=run.width, outputs=None
         ).shapes()
         counts.append(sum(int(np.prod(shape)) for shape in shapes.values()))
-    return _described(xr.Dataset({"parameters": ("run", np.array(counts, dtype=np.int64))}))
+    counted = xr.Dataset({"parameters": ("run", np.array(counts, dtype=np.int64))})
+    return store.described(counted, TEXTS)
 
 
 TOY_TRAIN: dict[str, Train] = {

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-from regimes import store
 from regimes.config import ConfigError
 from regimes.data.mnist1d import Mnist1D
 from regimes.data.streams import numpy_stream, stream_seed
@@ -22,10 +21,11 @@ from regimes.data.tasks import (
     held_out,
 )
 from regimes.ensemble import engine
-from regimes.ensemble.batches import SMALLEST_WIDTH, group, split
+from regimes.ensemble.batches import SMALLEST_WIDTH
 from regimes.ensemble.losses import LOSSES
 from regimes.ensemble.networks import FunctionalNetwork, LayeredNetwork
 from regimes.ensemble.observations import Points
+from regimes.ensemble.programs import in_programs
 from regimes.ensemble.updates import UPDATES
 from regimes.nn.cnn import CNN
 from regimes.nn.mlp import MLP
@@ -76,16 +76,15 @@ def train(settings: Sequence[Network], device: torch.device | str = "cpu") -> xr
         If the stream of a run needs image files.
     """
     device = torch.device(device)
-    parts, order = [], []
-    for members in group(settings, _shape):
-        # Runs of one seed side by side: within a program they share start, data and frozen copy.
-        members = sorted(members, key=lambda index: settings[index].seed)
-        widest = WIDEST[device.type][settings[members[0]].architecture]
-        for batch in split(members, widest, fixed=device.type == "cuda"):
-            dataset = train_program([settings[index] for index in batch.lanes], device)
-            parts.append(dataset.isel(run=slice(batch.kept)))
-            order.extend(batch.lanes[: batch.kept])
-    return store.join_runs(parts).isel(run=np.argsort(order))
+    return in_programs(
+        settings,
+        _shape,
+        lambda runs: train_program(runs, device),
+        lambda run: WIDEST[device.type][run.architecture],
+        fixed=device.type == "cuda",
+        # Runs of one seed share start, data and frozen copy within a program.
+        beside=lambda run: run.seed,
+    )
 
 
 KINDS: dict[str, Callable[..., xr.Dataset]] = {"network": train, **TOY_TRAIN}

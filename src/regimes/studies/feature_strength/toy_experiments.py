@@ -39,18 +39,14 @@ TEXTS = {
 }
 
 
-def _described(run: xr.Dataset) -> xr.Dataset:
-    for name, variable in run.variables.items():
-        variable.attrs = {"long_name": TEXTS[str(name)], "units": "1"}
-    return run
-
-
 def _each(simulate: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]:
     """Turn a function of one run's settings into one of many runs', joined over ``run``."""
 
     def train(settings: Sequence, device: object = None) -> xr.Dataset:
         """Simulate runs in the order of ``settings``; the device does not matter."""
-        return store.join_runs([_described(simulate(one)).expand_dims("run") for one in settings])
+        return store.join_runs(
+            [store.described(simulate(one), TEXTS).expand_dims("run") for one in settings]
+        )
 
     return train
 

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 import xarray as xr
 
-from regimes import store
 from regimes.config import ConfigError
 from regimes.data.samples import SampledStream
 from regimes.data.streams import numpy_stream, stream_seed
 from regimes.ensemble import engine
-from regimes.ensemble.batches import group, split
 from regimes.ensemble.losses import LOSSES
 from regimes.ensemble.networks import LayeredNetwork
+from regimes.ensemble.programs import in_programs
 from regimes.ensemble.updates import UPDATES
 from regimes.nn.mlp import MLP
 from regimes.studies.limiting_dynamics import data_sets, recorder
@@ -67,13 +66,13 @@ def train(
         lacks what is needed, or data are image files.
     """
     device = torch.device(device)
-    parts, order = [], []
-    for members in group(settings, _shape):
-        for batch in split(members, WIDEST, fixed=device.type == "cuda"):
-            dataset = train_program([settings[index] for index in batch.lanes], device, start)
-            parts.append(dataset.isel(run=slice(batch.kept)))
-            order.extend(batch.lanes[: batch.kept])
-    return store.join_runs(parts).isel(run=np.argsort(order))
+    return in_programs(
+        settings,
+        _shape,
+        lambda runs: train_program(runs, device, start),
+        WIDEST,
+        fixed=device.type == "cuda",
+    )
 
 
 KINDS: dict[str, Callable[..., xr.Dataset]] = {"sgd": train, "geometry": measure, **THEORY_TRAIN}

@@ -52,12 +52,6 @@ TEXTS = {
 }
 
 
-def _described(runs: xr.Dataset) -> xr.Dataset:
-    for name, variable in runs.variables.items():
-        variable.attrs = {"long_name": TEXTS[str(name)], "units": "1"}
-    return runs
-
-
 def _together(simulate: Callable[[Sequence], xr.Dataset], *shape: str) -> Train:
     """Turn a function of runs that agree in the named settings into one of any runs."""
 
@@ -65,7 +59,8 @@ def _together(simulate: Callable[[Sequence], xr.Dataset], *shape: str) -> Train:
         """Simulate runs in the order of ``settings``; the device does not matter."""
         parts, order = [], []
         for members in group(settings, lambda run: tuple(getattr(run, name) for name in shape)):
-            parts.append(_described(simulate([settings[index] for index in members])))
+            found = simulate([settings[index] for index in members])
+            parts.append(store.described(found, TEXTS))
             order.extend(members)
         return store.join_runs(parts).isel(run=np.argsort(order))
 

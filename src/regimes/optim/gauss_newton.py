@@ -99,12 +99,14 @@ def direction(
     for block in range(model.blocks, 0, -1):
         f, g = f"{block}f", f"{block}g"
         of_f, of_g = passed.halves[2 * block - 2 : 2 * block]
-        before = model.inverse_tangent(params, block, passed, first, second)
+        if block > 1:  # nothing trained lies before the first block
+            before = model.inverse_tangent(params, block, passed, first, second)
         moved = solved(f, of_f, first).realised
         if cross_term:
             second = second - model.push(params, g, of_g, moved)
         solved(g, of_g, second)
-        first, second = before
+        if block > 1:
+            first, second = before
     update = {}
     for half in model.halves:
         update[f"w{half}"], update[f"b{half}"] = found[half].weight, found[half].bias

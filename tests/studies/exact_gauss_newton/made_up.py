@@ -15,20 +15,21 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import torch
 import xarray as xr
 
 from regimes import jobs, plan, store
-from regimes.ensemble.batches import group
 from regimes.ensemble.engine import Observation, Trained
 from regimes.studies.exact_gauss_newton import experiments, recorder, theory, toy_experiments
-from regimes.studies.exact_gauss_newton.data_sets import _LOADERS as READABLE
 from regimes.studies.exact_gauss_newton.settings import DATA, REGRESSION, Train
+from regimes.studies.exact_gauss_newton.toy_experiments import TOY_TRAIN
 from regimes.studies.exact_gauss_newton.toy_settings import FeatureRank
 
 STUDY = "exact_gauss_newton"
+UNREAD = ("mnist", "cifar10")  # data sets that have to be read from files
 KEPT = 32  # samples whose inner products are made up, at most
 RANK = 20  # of the made-up block outputs
 FOLLOWED = 0.8  # of alpha, at which full-batch Gauss-Newton with a linear block falls
@@ -64,7 +65,7 @@ class Program(recorder.Observer):
         last = self.per_epoch * max(2 * run.total_epochs() // 5, 1)
         self.lost_at = np.where(lost, last, -1)
         self.rng = np.random.default_rng(int(plan.run_id("train", runs[0]), 16))
-        self.usual = USUAL_ON_IMAGES if run.data in ("mnist", "cifar10") else USUAL
+        self.usual = USUAL_ON_IMAGES if run.data in UNREAD else USUAL
         n, classes = (run.used() if self.full_batch else 1), DATA[run.data].outputs
         self.logits = np.stack([rng.standard_normal((n, classes)) for rng in self.starts()])
         self.classes = np.arange(run.used()) % classes
@@ -257,44 +258,35 @@ class Program(recorder.Observer):
         return found
 
 
-def train(runs: Sequence[Train], lost: int | None = None) -> xr.Dataset:
+def train(runs: Sequence[Train], lost: Train | None = None) -> xr.Dataset:
     """What `experiments.train` would give for these runs; ``lost``: the one that diverges."""
-    parts, order = [], []
-    for members in group(runs, experiments._shape):
-        program = Program([runs[i] for i in members], [i == lost for i in members])
-        parts.append(program.dataset())
-        order += members
-    return store.join_runs(parts).isel(run=np.argsort(order))
+
+    def program(members: Sequence[Train], device: object) -> xr.Dataset:
+        return Program(members, [run == lost for run in members]).dataset()
+
+    with mock.patch.object(experiments, "train_program", program):
+        return experiments.train(runs)
 
 
 @functools.cache
 def toys(batch: plan.Batch) -> xr.Dataset:
     """Runs without training, simulated once where scales share them."""
-    runs = list(batch.runs)
-    if batch.kind == "rank" and runs[0].data not in (*READABLE, "gaussian"):
-        return ranks(runs)
-    return toy_experiments.TOY_TRAIN[batch.kind](runs)
+    simulate = TOY_TRAIN[batch.kind]
+    if batch.kind != "rank" or batch.runs[0].data not in UNREAD:
+        return simulate(list(batch.runs))
+    made = {"first_features": singular_values, "singular_values": lambda values: values}
+    with mock.patch.multiple(toy_experiments, **made):
+        return simulate(list(batch.runs))
 
 
-def ranks(runs: Sequence[FeatureRank]) -> xr.Dataset:
-    """What `toy_experiments` would give for images that have to be read from files."""
-    parts = []
-    for run in runs:
-        half = DATA[run.data].features // 2
-        place = np.arange(1, min(run.samples, run.width + 1) + 1)
-        values = 1e3 * place**-0.9 * (1 + 0.01 * np.sin(run.seed))
-        if run.activation == "linear":
-            values = np.where(place <= half + 1, values, 1e-11)
-        found = xr.Dataset(
-            {
-                "singular_value": (("run", "index"), values[None]),
-                "rank": ("run", [int((values >= run.rtol * values[0]).sum())]),
-                "half_inputs": ("run", [half]),
-            },
-            coords={"index": place},
-        )
-        parts.append(toy_experiments._described(found))
-    return store.join_runs(parts)
+def singular_values(run: FeatureRank) -> tuple[np.ndarray, int]:
+    """Singular values of the features of images, and half of their number of pixels."""
+    half = DATA[run.data].features // 2
+    place = np.arange(1, min(run.samples, run.width + 1) + 1)
+    values = 1e3 * place**-0.9 * (1 + 0.01 * np.sin(run.seed))
+    if run.activation == "linear":
+        values = np.where(place <= half + 1, values, 1e-11)
+    return values, half
 
 
 def experiment(
@@ -310,7 +302,7 @@ def experiment(
     for batch in found:
         if batch.kind == "train":
             here = lost and batch is (found[0] if first else found[-1])
-            made = train(batch.runs, (0 if first else len(batch.runs) - 1) if here else None)
+            made = train(batch.runs, batch.runs[0 if first else -1] if here else None)
         else:
             made = toys(batch)
         parts.append(jobs.with_hyperparameters(made, batch.kind, batch.runs))

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.slow
 
 NAME = "exact_gauss_newton"
 STUDY = CONFIG.studies[NAME]
-# The last run of every training has diverged, or the first one, which mostly is Gauss-Newton.
-CASES = [*SCALES, "laptop lost", "paper first lost"]
+# The first run of every training has diverged, mostly one of Gauss-Newton, or the last one.
+CASES = [*SCALES, "laptop first lost", "paper lost"]
 # Claims that are not a number, with the reason.
 UNKNOWN: dict[str, dict[str, str]] = {}
 
@@ -92,7 +92,7 @@ def test_every_claim_of_the_scale_gives_a_number(case, made):
     assert not (known["measured"] > known["ci_high"]).any()
 
 
-@pytest.mark.parametrize("case", ["laptop lost", "laptop first lost", "paper first lost"])
+@pytest.mark.parametrize("case", CASES[-2:])
 def test_lost_runs_change_little_or_make_a_claim_unknown(made, case):
     with_all, lost = (
         made.of(name).claims(name).set_index("claim") for name in (case.split()[0], case)
@@ -126,7 +126,7 @@ def smoke_runs(name):
 def trained():
     """Smoke runs that are trained: every optimizer, a switch, probes, regression, float64."""
     names = ["full_batch_hard", "optimizer_switch", "lazy_probe"]
-    names += ["regression_full", "regression_mini", "function_space_recursion"]
+    names += ["regression_mini", "function_space_recursion"]
     with mock.patch.object(data_sets, "load", functools.cache(data_sets.load)):
         return {name: smoke_runs(name) for name in names}
 

@@ -93,9 +93,9 @@ def train_program(runs: Sequence[Train], device: torch.device) -> xr.Dataset:
         stream = _stream(run, runs, tensors, f"stage {number}", epochs)
         last = number == len(run.stages()) - 1
         watched = observer.observations(done, epochs, keep_weights=not last)
-        found = engine.train(
-            network, UPDATES[UPDATE_OF[optimizer]], stream, here, watched, after=loss
-        )
+        after = loss if run.judge_updates else None
+        rule = UPDATES[UPDATE_OF[optimizer]]
+        found = engine.train(network, rule, stream, here, watched, after)
         if not last:
             kept, watched = found.observed.pop(), watched[:-1]
             params = {name: torch.from_numpy(kept[name][:, 0]).to(**where) for name in params}

@@ -246,13 +246,16 @@ def to_dataset(run: Train, passed: Sequence[Stage], observer: Observer) -> xr.Da
         Of the program.
     """
     values = _joined(run, passed) | observer.constants()
-    before, after = (
-        np.concatenate([getattr(found, name) for found, _ in passed], 1)
-        for name in ("loss", "loss_after")
-    )
-    values |= {"batch_loss": before, "batch_loss_after": after}
-    values |= _epoch_means(before, after, run.updates_per_epoch())
+    values["batch_loss"] = before = np.concatenate([found.loss for found, _ in passed], 1)
+    by_epoch = (len(before), run.total_epochs(), run.updates_per_epoch())
+    values["running_loss"] = _after_epoch_zero(before.reshape(by_epoch).mean(2))
     values["running_loss"][:, 0] = values["train_loss"][:, 0]
+    if run.judge_updates:
+        after = np.concatenate([found.loss_after for found, _ in passed], 1)
+        change = (100 * (after / before - 1)).reshape(by_epoch)
+        values["batch_loss_after"] = after
+        values["pct_change_mean"] = _after_epoch_zero(change.mean(2))
+        values["pct_change_std"] = _after_epoch_zero(change.std(2))
     values["diverged_at"] = _diverged_at(passed)
     coords = {"epoch": np.arange(run.total_epochs() + 1), "update": np.arange(before.shape[1])}
     coords |= {"block": np.arange(1, run.blocks + 1), "half": np.arange(1, 2 * run.blocks + 1)}
@@ -296,17 +299,9 @@ def _joined(run: Train, passed: Sequence[Stage]) -> dict[str, np.ndarray]:
     return joined
 
 
-def _epoch_means(before: np.ndarray, after: np.ndarray, per_epoch: int) -> dict[str, np.ndarray]:
-    """Means over the updates of each epoch, (R, T) to (R, E + 1); epoch 0 has none and is NaN."""
-    first = np.full((len(before), 1), np.nan)
-    by_epoch = before.reshape(len(before), -1, per_epoch)
-    change = 100 * (after.reshape(by_epoch.shape) / by_epoch - 1)
-    means = {
-        "running_loss": by_epoch.mean(2),
-        "pct_change_mean": change.mean(2),
-        "pct_change_std": change.std(2),
-    }
-    return {name: np.concatenate([first, values], 1) for name, values in means.items()}
+def _after_epoch_zero(values: np.ndarray) -> np.ndarray:
+    """Values of epochs 1 to E (R, E) with NaN for epoch 0 before them: (R, E + 1)."""
+    return np.concatenate([np.full((len(values), 1), np.nan), values], 1)
 
 
 def _diverged_at(passed: Sequence[Stage]) -> np.ndarray:

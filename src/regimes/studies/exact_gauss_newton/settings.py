@@ -84,6 +84,9 @@ class Train(RunSettings):
     )
     augment: bool = Field(False, description="random resized crops of training images")
     precision: Literal["single", "double"] = Field("single", description="float32 or float64")
+    judge_updates: bool = Field(
+        False, description="loss of each batch also after its update, one more forward pass"
+    )
     evaluation_samples: Count = Field(
         1000, description="training samples on which loss and accuracy are evaluated, at most"
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from regimes import plan
-from regimes.config import SCALES, Config, ConfigError
+from regimes.config import SCALES, Analysis, Config, ConfigError
 from regimes.studies.giant_step.settings import GiantSteps
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -136,3 +137,16 @@ def test_evenly_spaced_axis():
     for bad in ({"from": 0, "to": float("inf"), "step": 1}, {"from": 0, "to": 1, "step": 1e-6}):
         with pytest.raises(ConfigError, match="needs step|at most"):
             list(plan._grid_points(CONFIG, "giant_step", (), {"a": bad}))
+
+
+def test_an_experiment_may_be_read_at_some_scales_only():
+    config = Config(REPOSITORY)
+    study = "exact_gauss_newton"
+    both = ["lazy_probe", "mini_batch_hard"]
+    assert config.studies[study].analyses["laziness"].experiments == both
+    read = {scale: plan.experiments_at(config, scale, study, "laziness") for scale in SCALES}
+    assert read == {
+        "smoke": both[:1], "laptop": both[:1], "gpu": both[1:], "paper": both[1:],
+    }  # fmt: skip
+    with pytest.raises(ValidationError, match="only: 'other' is none of the experiments"):
+        Analysis(title="t", experiments=both, only={"other": ["gpu"]})

@@ -118,6 +118,20 @@ class Analysis(_Strict):
 
     title: str
     experiments: list[Name] = []
+    only: dict[Name, Annotated[list[Scale], Field(min_length=1)]] = Field(
+        default={}, description="experiments that are read at some scales only"
+    )
+
+    @model_validator(mode="after")
+    def _only_listed(self) -> Analysis:
+        for name in self.only:
+            if name not in self.experiments:
+                raise ValueError(f"only: '{name}' is none of the experiments of this analysis")
+        return self
+
+    def reads(self, experiment: str, scale: str) -> bool:
+        """Whether a listed experiment is read at a scale."""
+        return scale in self.only.get(experiment, [scale])
 
 
 class Figure(_Strict):

@@ -280,14 +280,21 @@ def gallery_fingerprint() -> str:
 def experiments_at(config: Config, scale: str, study: str, analysis: str) -> list[str]:
     """Experiments that an analysis reads at a scale: those of its list that have runs there.
 
+    Experiments that the analysis reads at other scales only are left out.
+
     Raises
     ------
     ConfigError
         If it lists experiments and none has runs at this scale.
     """
     entry = config.studies[study]
-    listed = entry.analyses[analysis].experiments
-    found = [name for name in listed if entry.experiments[name].at(scale) is not None]
+    wanted = entry.analyses[analysis]
+    listed = wanted.experiments
+    found = [
+        name
+        for name in listed
+        if entry.experiments[name].at(scale) is not None and wanted.reads(name, scale)
+    ]
     if listed and not found:
         where = ("analyses", analysis, "experiments")
         raise config.error(study, where, f"none of them has the scale '{scale}'")

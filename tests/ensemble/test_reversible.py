@@ -88,6 +88,23 @@ def test_gauss_newton_training_follows_the_algorithm(cross_term):
                 params[name] = params[name] - rate * (moved[name] + 0.05 * params[name])
 
 
+def test_the_error_of_regression_is_twice_the_residual_of_each_sample():
+    """Mean squared error, one output: eps = 2 (z - y), not divided by the batch."""
+    model, rule = RevMLP(8, 2, 40, 1), Rule(rtol=1e-4)
+    program, targets = runs([0.1, 0.3], [3, 4], model=model), X[:, :1] ** 2
+    network = GaussNewtonNetwork(model, LOSSES["mse"], rule)
+    found = engine.train(network, UPDATES["decayed"], WholeSet(X, targets, 2), program)
+    for run, rate in enumerate((0.1, 0.3)):
+        both = {name: value[run] for name, value in {**program.start, **program.frozen}.items()}
+        passed = model.run(both, X)
+        error = passed.output @ both["readout"] - targets
+        assert found.loss[run, 0] == pytest.approx(float(error.square().mean()))
+        moved, _ = direction(model, both, passed, 2 * error @ both["readout"].T, rule)
+        after = {name: both[name] - rate * moved[name] for name in moved}
+        error = model.apply({**both, **after}, X) - targets
+        assert found.loss[run, 1] == pytest.approx(float(error.square().mean()), rel=1e-8)
+
+
 def test_gauss_newton_overtakes_gradient_descent_on_a_fixed_batch():
     """With features for every sample it follows gradient descent in function space, alpha = 0.1."""
     model, data = RevMLP(8, 2, 300, 3, first_block_linear=False), WholeSet(X, TARGETS, 80)

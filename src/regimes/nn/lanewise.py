@@ -42,19 +42,23 @@ def gelu(x: Tensor) -> Tensor:
     return _padded(F.gelu, x)
 
 
-def tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent of one run's numbers, of any shape."""
-    return _padded(torch.tanh, x)
+def tanh(x: Tensor, inner: int | None = None) -> Tensor:
+    """Hyperbolic tangent of one run's numbers, of any shape.
+
+    With ``inner`` these many last axes hold the numbers of a run; axes before them count runs.
+    """
+    return _padded(torch.tanh, x, inner)
 
 
-def _padded(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _padded(function: Callable[[Tensor], Tensor], x: Tensor, inner: int | None = None) -> Tensor:
     """Elementwise function of one run's numbers, filled up to whole vectors.
 
     torch computes the last numbers of a tensor, where they fill no vector, by other code with
     other last bits; without padding these would be numbers of the last run.
     """
-    padded = F.pad(x.flatten(), (0, -x.numel() % VECTOR))
-    return function(padded)[: x.numel()].reshape(x.shape)
+    flat = x.flatten() if inner is None else x.flatten(-inner)
+    size = flat.shape[-1]
+    return function(F.pad(flat, (0, -size % VECTOR)))[..., :size].reshape(x.shape)
 
 
 def front(info: Any, tensors: tuple[Tensor, ...], axes: tuple[int | None, ...]) -> list[Tensor]:

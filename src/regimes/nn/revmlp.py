@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from regimes.nn import lanewise
@@ -264,7 +263,7 @@ class RevMLP:
             source = lanewise.product(source, params[f"c{half}"])
         if self.linear(half):
             return source
-        return torch.relu(source) if self.activation == "relu" else _tanh(source)
+        return torch.relu(source) if self.activation == "relu" else lanewise.tanh(source, 2)
 
     def couple(self, params: Parameters, half: str, features: Tensor) -> Tensor:
         """What a half-coupled layer adds to the other half, phi W + b (..., B, h)."""
@@ -273,9 +272,3 @@ class RevMLP:
 
     def _half(self, params: Parameters, half: str, source: Tensor) -> Tensor:
         return self.couple(params, half, self.expand(params, half, source))
-
-
-def _tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent with bits that depend on neither the number nor the place of lanes."""
-    padded = F.pad(x.flatten(-2), (0, -(x.shape[-2] * x.shape[-1]) % lanewise.VECTOR))
-    return padded.tanh()[..., : x.shape[-2] * x.shape[-1]].reshape(x.shape)

@@ -158,18 +158,18 @@ def _solve(features, target, rule, factor, generators) -> Solved:
         left, values = _left_singular_system(inverted.to(exact), factor)
         right = None
     largest = values.amax(-1)
-    kept, share = _weights(values, largest, rule, exact)
+    kept, inverse = _weights(values, largest, rule, exact)
     along = product(left.mT, wanted)  # coordinates U^T v
     if right is None:
         # 1 / S twice rather than once squared: tiny values must not overflow in float32.
-        scaled = share.unsqueeze(-1) * (share_of(kept, values).unsqueeze(-1) * along)
+        scaled = inverse.unsqueeze(-1) * (reciprocals(kept, values).unsqueeze(-1) * along)
         solution = product(inverted.to(exact).mT, product(left, scaled))
     else:
-        solution = product(right, share.unsqueeze(-1) * along)
+        solution = product(right, inverse.unsqueeze(-1) * along)
     if rule.mode == "noise":  # the change that the true features make of it
         realised = product(with_ones.to(exact), solution)
     else:
-        realised = product(left, (values * share).unsqueeze(-1) * along)
+        realised = product(left, (values * inverse).unsqueeze(-1) * along)
     solution, realised = solution.to(features.dtype), realised.to(features.dtype)
     length = _norm(target)
     missed = _norm(target - realised) / torch.where(length > 0, length, torch.ones_like(length))
@@ -185,7 +185,7 @@ def _solve(features, target, rule, factor, generators) -> Solved:
     )
 
 
-def share_of(kept: Tensor, values: Tensor) -> Tensor:
+def reciprocals(kept: Tensor, values: Tensor) -> Tensor:
     """1 / S where a singular value is kept, 0 elsewhere."""
     return torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
 
@@ -195,11 +195,11 @@ def _weights(values: Tensor, largest: Tensor, rule: Rule, dtype: torch.dtype):
     top = largest.unsqueeze(-1)
     if rule.mode == "truncate":
         kept = (values >= rule.rtol * top) & (values >= rule.atol) & (values > 0)
-        return kept, share_of(kept, values)
+        return kept, reciprocals(kept, values)
     # What the route cannot tell from zero has directions of rounding errors: no update there.
     kept = values > RESOLUTION[dtype] * top
     shift = rule.damping * top if rule.mode == "damp" else 0.0
-    return kept, share_of(kept, values + shift)
+    return kept, reciprocals(kept, values + shift)
 
 
 def _left_singular_system(matrix: Tensor, factor: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -214,7 +214,7 @@ def _left_singular_system(matrix: Tensor, factor: Tensor | None) -> tuple[Tensor
         squares, right = _eigh(product(narrow.mT, narrow))
         values = _roots(squares)
         positive = values > 0
-        left = product(narrow, right * share_of(positive, values).unsqueeze(-2))
+        left = product(narrow, right * reciprocals(positive, values).unsqueeze(-2))
         return left, values
     squares, left = _eigh(product(matrix, matrix.mT))
     return left, _roots(squares)

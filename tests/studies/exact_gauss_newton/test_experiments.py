@@ -10,7 +10,7 @@ from regimes.ensemble.losses import LOSSES
 from regimes.nn.revmlp import RevMLP
 from regimes.observe.kernels import centred_alignment
 from regimes.studies.exact_gauss_newton import data_sets
-from regimes.studies.exact_gauss_newton.experiments import _start, model_of, train
+from regimes.studies.exact_gauss_newton.experiments import _start, model_of, train, widest
 from regimes.studies.exact_gauss_newton.settings import DATA, Train
 
 BASE = {
@@ -79,7 +79,9 @@ def test_trajectories_are_those_of_a_plain_loop():
 
     def value(part, count):
         out = model.apply({**params, **frozen}, data["x" if part == "train" else "test_x"][:count])
-        return float(loss(out, data["targets" if part == "train" else "test_targets"][:count]))
+        return float(
+            loss(out.detach(), data["targets" if part == "train" else "test_targets"][:count])
+        )
 
     assert found["train_loss"][0] == pytest.approx(value("train", 100))
     assert found["running_loss"][0] == found["train_loss"][0]
@@ -221,6 +223,17 @@ def test_results_do_not_depend_on_which_runs_train_together():
 def test_impossible_settings_name_the_key(change, message):
     with pytest.raises(ValidationError, match=message):
         Train.model_validate(BASE | change)
+
+
+def test_a_full_batch_is_evaluated_whole_and_programs_fit_into_memory():
+    (mini,) = runs({}, samples=2000)
+    (full,) = runs({}, samples=2000, batch_size=None)
+    assert (mini.evaluated(), full.evaluated()) == (1000, 2000)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert (widest(mini, cpu), widest(mini, cuda)) == (16, 4)
+    large = {"data": "cifar10", "blocks": 6, "width": 8000, "samples": None, "batch_size": 1024}
+    (run,) = runs(large, precision="single")
+    assert (widest(run, cpu), widest(run, cuda)) == (2, 4)
 
 
 def test_data_that_need_files_are_refused_in_their_job():

@@ -125,7 +125,7 @@ def smoke_runs(name):
 @pytest.fixture(scope="module")
 def trained():
     """Smoke runs that are trained: every optimizer, a switch, probes, regression, float64."""
-    names = ["full_batch_hard", "optimizer_switch", "lazy_probe"]
+    names = ["full_batch_hard", "mini_batch_hard", "optimizer_switch", "lazy_probe"]
     names += ["regression_mini", "function_space_recursion"]
     with mock.patch.object(data_sets, "load", functools.cache(data_sets.load)):
         return {name: smoke_runs(name) for name in names}

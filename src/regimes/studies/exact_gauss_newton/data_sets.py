@@ -56,7 +56,7 @@ def load(name: str) -> DataSet:
         raise ConfigError(
             f"data: '{name}' has {found.x.shape[0]} training samples of {found.x.shape[1]} "
             f"features where {expected.samples} of {expected.features} are expected; install the "
-            "scikit-learn version of envs/requirements.lock"
+            "scikit-learn and mnist1d versions of envs/requirements.lock"
         )
     return found
 

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 import xarray as xr
 
+from regimes.config import ConfigError
 from regimes.data.samples import EPOCHS, SampledStream, WholeSet
 from regimes.data.streams import numpy_stream, stream_seed
 from regimes.ensemble import engine
+from regimes.ensemble.batches import width_within
 from regimes.ensemble.losses import LOSSES
 from regimes.ensemble.programs import in_programs
 from regimes.ensemble.reversible import NOISE_SEED, GaussNewtonNetwork, ReversibleNetwork
@@ -21,8 +23,10 @@ from regimes.studies.exact_gauss_newton import data_sets, recorder
 from regimes.studies.exact_gauss_newton.settings import DATA, REGRESSION, Train
 from regimes.studies.exact_gauss_newton.toy_experiments import TOY_TRAIN
 
-# Largest number of runs in one program: the features of more would leave the cache.
-WIDEST = 16
+# Largest number of runs in one program: on a CPU the features of more leave the cache, on a GPU
+# programs are padded to it.
+WIDEST = {"cpu": 16, "cuda": 4}
+MEMORY = {"cpu": 2 * 2**30, "cuda": 64 * 2**30}  # bytes that a program may take
 UPDATE_OF = {"gn": "decayed", "sgd": "decayed", "adam": "adam"}
 PRECISION = {"single": torch.float32, "double": torch.float64}
 
@@ -46,19 +50,33 @@ def train(settings: Sequence[Train], device: torch.device | str = "cpu") -> xr.D
     Raises
     ------
     regimes.config.ConfigError
-        If a data set needs files.
+        If a data set needs files, or training images are to be cropped.
     """
     device = torch.device(device)
     return in_programs(
         settings,
         _shape,
         lambda runs: train_program(runs, device),
-        WIDEST,
+        lambda run: widest(run, device),
         fixed=device.type == "cuda",
     )
 
 
 KINDS: dict[str, Callable[..., xr.Dataset]] = {"train": train, **TOY_TRAIN}
+
+
+def widest(run: Train, device: torch.device) -> int:
+    """Largest number of runs in a program like this one, at least 2.
+
+    A run holds weights, expansions, update, two moments and start, and the features of a batch
+    with what is computed from them.
+    """
+    model = model_of(run)
+    weights = sum(int(np.prod(shape)) for shape in model.shapes().values())
+    features = 2 * run.blocks * model.features * (run.batch() + run.evaluated())
+    numbers = 8 * weights + 4 * features
+    fitting = width_within(MEMORY[device.type], 0, numbers * PRECISION[run.precision].itemsize)
+    return min(WIDEST[device.type], fitting)
 
 
 def _shape(run: Train) -> tuple:
@@ -70,6 +88,11 @@ def _shape(run: Train) -> tuple:
 def train_program(runs: Sequence[Train], device: torch.device) -> xr.Dataset:
     """Train R >= 2 runs of equal shape as one program, the second optimizer after the first."""
     run = runs[0]
+    if run.augment:
+        raise ConfigError(
+            "augment: random crops are not implemented in this version; the scales smoke and "
+            "laptop need none"
+        )
     _report_rank(run)
     data = data_sets.load(run.data)
     where = {"dtype": PRECISION[run.precision], "device": device}
@@ -127,17 +150,16 @@ def network_of(run: Train, optimizer: str, model: RevMLP, loss) -> ReversibleNet
 def _start(runs: Sequence[Train], model: RevMLP, where: dict) -> tuple[dict, dict]:
     """Initial parameters and frozen tensors (R, ...): those of a seed, for every optimizer."""
 
-    def stacked(drawn: list[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-        return {
-            name: torch.from_numpy(np.stack([each[name] for each in drawn])).to(**where)
-            for name in drawn[0]
-        }
+    def stacked(draw: Callable[[Train], dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
+        # Converted run by run: large networks in float64 would not fit beside each other.
+        each = [{n: torch.from_numpy(v).to(**where) for n, v in draw(run).items()} for run in runs]
+        return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
     def stream_of(run: Train) -> Callable[[str], np.random.Generator]:
         return lambda name: numpy_stream(run.seed, "network", name)
 
-    start = stacked([model.initial(stream_of(run), run.sigma) for run in runs])
-    frozen = stacked([model.frozen(stream_of(run)) for run in runs])
+    start = stacked(lambda run: model.initial(stream_of(run), run.sigma))
+    frozen = stacked(lambda run: model.frozen(stream_of(run)))
     seeds = [stream_seed(run.seed, "pseudo-inverse noise") % 2**62 for run in runs]
     frozen[NOISE_SEED] = torch.tensor(seeds, device=where["device"])
     return start, frozen

@@ -122,7 +122,7 @@ class Observer:
     def performance(self, state: State) -> dict[str, Tensor]:
         """Loss and accuracy on training and test samples."""
         found = {}
-        limit = self.run.evaluation_samples
+        limit = self.run.evaluated()
         for part, x, targets in (
             ("train", self.data["x"][:limit], self.data["targets"][:limit]),
             ("test", self.data["test_x"], self.data["test_targets"]),

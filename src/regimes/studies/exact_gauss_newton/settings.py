@@ -88,7 +88,9 @@ class Train(RunSettings):
         False, description="loss of each batch also after its update, one more forward pass"
     )
     evaluation_samples: Count = Field(
-        1000, description="training samples on which loss and accuracy are evaluated, at most"
+        1000,
+        description="training samples on which loss and accuracy are evaluated, at most; a full "
+        "batch is evaluated whole",
     )
     probe_at: str = Field("", description="schedule of tangent-kernel and CKA probes, in epochs")
     probe_samples: Count = Field(1024, description="training samples probed by CKA, at most")
@@ -138,6 +140,10 @@ class Train(RunSettings):
     def batch(self) -> int:
         """Samples per update."""
         return self.used() if self.batch_size is None else self.batch_size
+
+    def evaluated(self) -> int:
+        """Training samples on which loss and accuracy are evaluated."""
+        return self.used() if self.batch_size is None else min(self.used(), self.evaluation_samples)
 
     def updates_per_epoch(self) -> int:
         """Updates of an epoch, its last smaller batch included."""

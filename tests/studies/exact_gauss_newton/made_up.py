@@ -185,14 +185,21 @@ class Program(recorder.Observer):
 
     # --- Measurements: names are those of `recorder.Observer` ---
 
-    def performance(self, epoch: np.ndarray) -> dict[str, np.ndarray]:
-        """Losses and, for classes, accuracies."""
-        train = self.losses(epoch)
-        test = (0.7 * train + 0.4) * np.exp(0.01 * self.drawn(len(epoch)))
-        found = self.at_epochs(epoch, 1, train_loss=train, test_loss=test)
+    def training(self, epoch: np.ndarray) -> dict[str, np.ndarray]:
+        """Losses and, for classes, accuracies on training samples."""
+        return self.performance(epoch, "train", self.losses(epoch))
+
+    def testing(self, epoch: np.ndarray) -> dict[str, np.ndarray]:
+        """The same on test samples."""
+        test = (0.7 * self.losses(epoch) + 0.4) * np.exp(0.01 * self.drawn(len(epoch)))
+        return self.performance(epoch, "test", test)
+
+    def performance(self, epoch: np.ndarray, part: str, loss: np.ndarray) -> dict[str, np.ndarray]:
+        """Losses of a part and, for classes, accuracies."""
+        found = self.at_epochs(epoch, 1, **{f"{part}_loss": loss})
         if not self.regression:
-            right = [np.round(500 * np.clip(1.1 - 0.4 * v, 0.1, 1)) / 500 for v in (train, test)]
-            found |= self.at_epochs(epoch, train_accuracy=right[0], test_accuracy=right[1])
+            right = np.round(500 * np.clip(1.1 - 0.4 * loss, 0.1, 1)) / 500
+            found |= self.at_epochs(epoch, **{f"{part}_accuracy": right})
         return found
 
     def per_half(self, values: np.ndarray) -> np.ndarray:

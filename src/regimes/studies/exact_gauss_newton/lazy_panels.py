@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from regimes.plot import style
-from regimes.studies.exact_gauss_newton.panels import COLOURS, NAMES, band
+from regimes.studies.exact_gauss_newton.panels import COLOURS, NAMES, band, mark_end
 from regimes.studies.exact_gauss_newton.probes import OPTIMIZERS, PAIRS, pair_name
 
 # Blue, vermillion and green mean optimizers; pairs of them get the other colours.
@@ -25,16 +25,18 @@ OTHER = {"linestyle": ":", "linewidth": 1.1}  # of the second estimate in a pane
 
 
 def by_optimizer(axes: Axes, values: xr.DataArray, **look) -> None:
-    """Band of each optimizer; values (optimizer, seed, epoch)."""
+    """Band of each optimizer, with a cross if it ends early; values (optimizer, seed, epoch)."""
     for name in OPTIMIZERS:
         band(axes, values.sel(optimizer=name), NAMES[name], COLOURS[name], **look)
+        mark_end(axes, values.sel(optimizer=name), COLOURS[name])
     _whole_epochs(axes)
 
 
 def by_pair(axes: Axes, values: xr.DataArray, **look) -> None:
-    """Band of each pair of optimizers; values (pair, seed, epoch)."""
+    """Band of each pair, with a cross if it ends early; values (pair, seed, epoch)."""
     for name in values["pair"].values:
         band(axes, values.sel(pair=name), PAIR_LABELS[name], PAIR_COLOURS[name], **look)
+        mark_end(axes, values.sel(pair=name), PAIR_COLOURS[name])
     _whole_epochs(axes)
 
 

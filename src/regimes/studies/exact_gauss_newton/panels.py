@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from regimes.plot import style
 from regimes.studies.exact_gauss_newton.reading import last_epoch
@@ -35,6 +35,9 @@ PANELS = {
 }
 """The three panels of most figures: variable to axis label (losses logarithmic)."""
 SHADE = 0.2  # opacity of the bands
+LABELLED = ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7))
+"""Values per decade that a logarithmic axis may label, from few to many."""
+FEWEST = 3  # labels of a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def band(
     colour: str,
     dim: str = "epoch",
     limits: tuple[float, float] = (-math.inf, math.inf),
+    spread: bool = True,
     **look,
 ) -> None:
     """Mean over seeds against ``dim`` as a line, plus and minus one standard deviation as a band.
@@ -83,6 +87,8 @@ def band(
     limits
         The band does not pass them. Where all values are positive, it ends at a tenth of the mean
         below, for logarithmic axes.
+    spread
+        False for the line alone, for instance of a second estimate of the same quantity.
     look
         Properties of the line.
     """
@@ -92,17 +98,21 @@ def band(
     if not values.sizes[dim]:
         return
     x, mean = values[dim].values.astype(float), values.mean("seed").values
-    spread = values.std("seed", ddof=1).values if values.sizes["seed"] > 1 else 0 * mean
-    low = mean - spread
+    axes.plot(x, mean, color=colour, label=label, **look)
+    if not spread:
+        return
+    deviation = values.std("seed", ddof=1).values if values.sizes["seed"] > 1 else 0 * mean
+    low = mean - deviation
     if (values.values > 0).all():
         low = np.maximum(low, mean / 10)
-    axes.plot(x, mean, color=colour, label=label, **look)
-    low, high = np.clip(low, *limits), np.clip(mean + spread, *limits)
+    low, high = np.clip(low, *limits), np.clip(mean + deviation, *limits)
     axes.fill_between(x, low, high, color=colour, alpha=SHADE, linewidth=0)
 
 
 def curves(axes: Axes, variable: str, cases: Sequence[Curve], factor: float = 1.0) -> None:
     """Bands of one variable for several cases; those of accuracies stay between 0 and 1.
+
+    A cross ends the line of a case with which a run diverged (`mark_end`).
 
     Parameters
     ----------
@@ -114,6 +124,7 @@ def curves(axes: Axes, variable: str, cases: Sequence[Curve], factor: float = 1.
         if variable in case.data:
             values = factor * case.data[variable]
             band(axes, values, case.label, case.colour, limits=limits, **case.look)
+            mark_end(axes, values, case.colour)
 
 
 def three_panels(
@@ -133,26 +144,65 @@ def three_panels(
 
 
 def log_loss(axes: Axes) -> None:
-    """Logarithmic vertical axis with plain numbers where it spans little."""
+    """Logarithmic vertical axis; plain numbers where it has fewer than three powers of ten."""
     axes.set_yscale("log")
+    _label_logarithmic(axes)
+
+
+def _label_logarithmic(axes: Axes) -> None:
+    """Label as few values per decade as give at least `FEWEST` labels within the limits."""
     low, high = axes.get_ylim()
-    if 0 < low and high / low < 30:
-        # Less than one and a half decades would show a single label.
-        subs = (1, 2, 5) if high / low > 6 else (1, 1.5, 2, 3, 5, 7)
-        axes.yaxis.set_major_locator(LogLocator(subs=subs))
-        axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
+    if not 0 < low < high or math.floor(math.log10(high)) - math.ceil(math.log10(low)) >= 2:
+        return
+    decades = 10.0 ** np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    for subs in LABELLED:
+        places = np.outer(decades, subs)
+        if ((places >= low) & (places <= high)).sum() >= FEWEST:
+            axes.yaxis.set_major_locator(LogLocator(subs=subs))
+            break
+    else:  # so narrow that it is almost linear
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
+    axes.yaxis.set_major_formatter("{x:g}")
 
 
 def cap(axes: Axes, cases: Sequence[xr.DataArray], headroom: float = 3.0) -> None:
-    """End the vertical axis at a multiple of the largest first value, if it reaches further.
+    """End a logarithmic axis at a multiple of the largest first value, if it reaches further.
 
-    Runs that diverge leave the panel instead of flattening all other curves.
+    Runs that diverge leave the panel instead of flattening all other curves; a triangle at the
+    upper edge, also in panels that share the axis, marks where.
+
+    Parameters
+    ----------
+    axes
+        With all curves, after `log_loss`.
+    cases
+        Values (seed, epoch) of the curves.
+    headroom
+        The multiple.
     """
     start = [float(values.isel(epoch=0).max()) for values in cases]
     top = headroom * max([s for s in start if math.isfinite(s)], default=math.inf)
-    if axes.get_ylim()[1] > top:
-        axes.set_ylim(top=top)
+    if axes.get_ylim()[1] <= top:
+        return
+    axes.set_ylim(top=top)
+    _label_logarithmic(axes)
+    for panel in axes.get_shared_y_axes().get_siblings(axes):
+        _mark_exits(panel, top)
+
+
+def _mark_exits(axes: Axes, top: float) -> None:
+    """Triangle where a line first passes the upper edge."""
+    for line in axes.get_lines():
+        x, y = (np.asarray(each, dtype=float) for each in line.get_data())
+        passes = np.flatnonzero((y[:-1] <= top) & (y[1:] > top))
+        if not passes.size:
+            continue
+        i = passes[0]
+        # Lines are straight on the logarithmic axis.
+        share = math.log(top / y[i]) / math.log(y[i + 1] / y[i])
+        place = x[i] + share * (x[i + 1] - x[i])
+        axes.plot(place, top, "^", color=line.get_color(), markersize=5, clip_on=False, zorder=4)
 
 
 def shades(colour: str, count: int) -> list[tuple[float, float, float]]:
@@ -175,11 +225,19 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
 
 
 def mark_end(axes: Axes, values: xr.DataArray, colour: str) -> None:
-    """Cross where the line of `band` ends before the case does: a run has diverged."""
-    known = values.notnull().all("seed")
-    if not bool(known.any()):
+    """Cross where the line of `band` ends before the case does: a run has diverged.
+
+    Parameters
+    ----------
+    values
+        Over (seed, epoch), to the planned end of the case or cut before it.
+    """
+    values = values.dropna("seed", how="all")
+    known = np.isfinite(values).all("seed").values
+    if not values.sizes["seed"] or not known.any():
         return
-    last = float(known["epoch"].values[known.values].max())
-    if last < last_epoch(values):
+    epoch = values["epoch"].values
+    last = float(epoch[known].max())
+    if last < min(last_epoch(values), float(epoch.max())):
         mean = float(values.sel(epoch=last).mean("seed"))
         axes.plot(last, mean, "x", color=colour, markersize=6, markeredgewidth=1.5)

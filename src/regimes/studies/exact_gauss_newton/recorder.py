@@ -108,9 +108,10 @@ class Observer:
             return Observation(tuple(e * per_epoch for e in here), measure)
 
         every = range(done, done + epochs + 1)
-        found = [of(every, self.performance), of(every, self.weights)]
+        tested = steps_at(self.run.test_at, self.run.total_epochs())
+        found = [of(every, self.training), of(tested, self.testing), of(every, self.weights)]
         if self.run.uses_gauss_newton():
-            found.append(of(every, self.pseudo_inverse))
+            found.append(of(tested, self.pseudo_inverse))
         found.append(of([done + epochs], self.inversion))
         if self.run.probe_at:
             due = steps_at(self.run.probe_at, self.run.total_epochs())
@@ -119,19 +120,25 @@ class Observer:
             found.append(Observation((epochs * per_epoch,), lambda state: dict(state.params)))
         return found
 
-    def performance(self, state: State) -> dict[str, Tensor]:
-        """Loss and accuracy on training and test samples."""
-        found = {}
+    def training(self, state: State) -> dict[str, Tensor]:
+        """Loss and accuracy on training samples."""
         limit = self.run.evaluated()
-        for part, x, targets in (
-            ("train", self.data["x"][:limit], self.data["targets"][:limit]),
-            ("test", self.data["test_x"], self.data["test_targets"]),
-        ):
-            outputs = self._outputs(state, x)
-            targets = targets.expand_as(outputs)
-            found[f"{part}_loss"] = self.loss.batched(outputs, targets)[0]
-            if self.run.data not in REGRESSION:
-                found[f"{part}_accuracy"] = accuracy(outputs, targets)
+        return self._performance(
+            state, "train", self.data["x"][:limit], self.data["targets"][:limit]
+        )
+
+    def testing(self, state: State) -> dict[str, Tensor]:
+        """Loss and accuracy on test samples."""
+        return self._performance(state, "test", self.data["test_x"], self.data["test_targets"])
+
+    def _performance(
+        self, state: State, part: str, x: Tensor, targets: Tensor
+    ) -> dict[str, Tensor]:
+        outputs = self._outputs(state, x)
+        targets = targets.expand_as(outputs)
+        found = {f"{part}_loss": self.loss.batched(outputs, targets)[0]}
+        if self.run.data not in REGRESSION:
+            found[f"{part}_accuracy"] = accuracy(outputs, targets)
         return found
 
     def _outputs(self, state: State, x: Tensor) -> Tensor:

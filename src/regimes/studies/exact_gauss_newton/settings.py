@@ -92,6 +92,9 @@ class Train(RunSettings):
         description="training samples on which loss and accuracy are evaluated, at most; a full "
         "batch is evaluated whole",
     )
+    test_at: str = Field(
+        "every 1", description="schedule of test samples and Gauss-Newton diagnostics, in epochs"
+    )
     probe_at: str = Field("", description="schedule of tangent-kernel and CKA probes, in epochs")
     probe_samples: Count = Field(1024, description="training samples probed by CKA, at most")
     kept_samples: Annotated[int, Field(ge=0)] = Field(
@@ -123,10 +126,11 @@ class Train(RunSettings):
             raise ValueError("then, then_lr_code and then_epochs belong together; give all or none")
         if self.augment and self.data not in ("mnist", "cifar10"):
             raise ValueError(f"augment: {self.data} has no images to crop; leave it out")
-        try:
-            steps_at(self.probe_at, self.total_epochs())
-        except ValueError as error:
-            raise ValueError(f"probe_at: {error}") from None
+        for name in ("test_at", "probe_at"):
+            try:
+                steps_at(getattr(self, name), self.total_epochs())
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         if self.kept_samples > self.probe_samples:
             raise ValueError(
                 f"kept_samples: {self.kept_samples} is more than probe_samples {self.probe_samples}"

@@ -14,8 +14,8 @@ from regimes.studies.exact_gauss_newton.panels import (
     NAMES,
     PANELS,
     Curve,
+    cap,
     legend_below,
-    mark_end,
     three_panels,
 )
 
@@ -57,6 +57,8 @@ def row(
 ) -> Figure:
     """One row of panels against epoch, losses logarithmic, with a legend below.
 
+    Loss axes end where runs that diverge would flatten the others (`panels.cap`).
+
     Parameters
     ----------
     data
@@ -73,9 +75,8 @@ def row(
     cases = curves_of(data, shown)
     three_panels(axes, cases, variables)
     for each, name in zip(axes, variables, strict=True):
-        for case in cases:
-            factor = 100 if name.endswith("accuracy") else 1
-            mark_end(each, (factor * case.data[name]), case.colour)
+        if not name.endswith("accuracy"):
+            cap(each, [case.data[name] for case in cases])
     for each, letter in zip(axes, "abc", strict=False):
         style.panel_label(each, letter)
     legend_below(figure, axes[0], columns)

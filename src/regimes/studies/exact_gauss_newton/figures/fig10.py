@@ -28,7 +28,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     for i, axes in enumerate(panels):
         by_optimizer(axes, data["cka_initial"].isel(block=i))
         if i < other.sizes["block"]:
-            by_optimizer(axes, other.isel(block=i), **OTHER)
+            by_optimizer(axes, other.isel(block=i), spread=False, **OTHER)
     label_rows(panels, "CKA to init")
     dotted = Line2D([], [], color="0.4", label="debiased, fewer images", **OTHER)
     legend = [*optimizer_handles(data["lr_code"]), dotted]

@@ -29,7 +29,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     figure, panels = block_grid(data.sizes["block"])
     for i, axes in enumerate(panels):
         by_pair(axes, data["cka"].isel(block=i))
-        by_pair(axes, data["cka_debiased"].isel(block=i), **OTHER)
+        by_pair(axes, data["cka_debiased"].isel(block=i), spread=False, **OTHER)
     label_rows(panels, "CKA between optimizers")
     dotted = Line2D([], [], color="0.4", label="debiased", **OTHER)
     legend = [*handles(PAIR_COLOURS, PAIR_LABELS), dotted]

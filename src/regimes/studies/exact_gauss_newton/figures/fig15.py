@@ -12,11 +12,12 @@ from regimes.plot import style
 from regimes.studies.exact_gauss_newton.panels import (
     COLOURS,
     NAMES,
-    band,
+    Curve,
     cap,
+    curves,
     data_name,
+    legend_below,
     log_loss,
-    mark_end,
 )
 from regimes.studies.exact_gauss_newton.reading import matching, pick
 
@@ -51,20 +52,17 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         row[0].set_ylabel(f"{title}\nmean squared error")
     for number in range(len(tables)):
         style.panel_label(grid[0, 2 * number], "abcdef"[number])
-    if grid[0, 0].get_lines():
-        grid[0, 0].legend()
+    legend_below(figure, grid[0, 0], 3)
     return figure
 
 
 def _panel(axes: Axes, data: xr.Dataset, variable: str, settings: dict[str, str]) -> None:
     """One error of all optimizers."""
-    shown = []
-    for name, colour in COLOURS.items():
-        if not matching(data, optimizer=name, **settings).size:
-            continue
-        values = pick(data[variable], optimizer=name, **settings)
-        band(axes, values, NAMES[name], colour)
-        mark_end(axes, values, colour)
-        shown.append(values)
+    cases = [
+        Curve(pick(data, optimizer=name, **settings), NAMES[name], colour)
+        for name, colour in COLOURS.items()
+        if matching(data, optimizer=name, **settings).size
+    ]
+    curves(axes, variable, cases)
     log_loss(axes)
-    cap(axes, shown)
+    cap(axes, [case.data[variable] for case in cases])

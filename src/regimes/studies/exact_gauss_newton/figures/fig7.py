@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from regimes.plot import style
-from regimes.studies.exact_gauss_newton.panels import curves, legend_below, log_loss, mark_end
+from regimes.studies.exact_gauss_newton.panels import curves, legend_below, log_loss
 from regimes.studies.exact_gauss_newton.variant_panels import ADAM, ADAM_LABEL, GN, curves_of
 
 SHOWN = {
@@ -31,8 +31,6 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     figure, axes = plt.subplots(figsize=(4.4, 3.0))
     cases = curves_of(data, SHOWN)
     curves(axes, "running_loss", cases)
-    for case in cases:
-        mark_end(axes, case.data["running_loss"], case.colour)
     switches = data["switch_epoch"].values
     for position, epoch in enumerate(np.unique(switches[np.isfinite(switches)])):
         label = None if position else "change of optimizer"

@@ -55,7 +55,7 @@ def _bars(axes: Axes, data: xr.Dataset) -> None:
     axes.set_xticks(range(count + 1), names)
     axes.axhline(1, color="0.7", linewidth=0.7, zorder=0)
     text = data_name(str(data["data"].values[0]))
-    axes.set(ylabel="similarity to init", title=f"{text}, {data['epochs'].values[0]:g} epochs")
+    axes.set(title=f"{text}, {data['epochs'].values[0]:g} epochs")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
 
 
@@ -75,4 +75,6 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     for letter, axes, name in zip("ab", grid[0], names, strict=False):
         _bars(axes, data.isel(case=np.flatnonzero(data["experiment"].values == name)))
         style.panel_label(axes, letter)
+    if names:
+        grid[0, 0].set_ylabel("similarity to init")
     return figure

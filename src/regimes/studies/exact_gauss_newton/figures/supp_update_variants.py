@@ -7,7 +7,13 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from regimes.plot import style
-from regimes.studies.exact_gauss_newton.panels import band, curves, legend_below, log_loss
+from regimes.studies.exact_gauss_newton.panels import (
+    band,
+    curves,
+    legend_below,
+    log_loss,
+    mark_end,
+)
 from regimes.studies.exact_gauss_newton.variant_panels import GN, curves_of
 
 SHOWN = {
@@ -42,6 +48,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         # Seed by seed, at the epochs that both have.
         ratio = case.data["running_loss"] / reference
         band(axes[1], ratio, case.label, case.colour, **case.look)
+        mark_end(axes[1], ratio, case.colour)
     axes[1].axhline(1, color=GN, linewidth=1.3, zorder=0)
     axes[1].set(xlabel="epoch", ylabel="train loss over that of GN")
     for each, letter in zip(axes, "ab", strict=True):

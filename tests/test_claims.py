@@ -153,3 +153,26 @@ def test_share_of_seeds_has_the_exact_binomial_interval():
     # Clopper-Pearson with no success of five: 1 - 0.025^(1/5).
     assert found.value == 0 and found.low == 0
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 5))
+
+
+def test_a_number_without_value_has_no_interval_whatever_its_range():
+    data = xr.DataArray([1.0, np.nan, 2.0], dims="seed")
+    rule = claims.Measure(
+        "a", lambda a: a["x"], lambda d: float(d.mean(skipna=False)), range=(0, 1)
+    )
+    found = claims.measure(rule, {"a": xr.Dataset({"x": data})})
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert claims.verdict((0, 1), found.low, found.high) == claims.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("infinite", "low", "high"), [(0, 1, 1), (2, 1, np.inf), (5, np.inf, np.inf)]
+)
+@pytest.mark.filterwarnings("error")
+def test_medians_and_means_may_be_infinite(infinite, low, high):
+    data = xr.DataArray([np.inf] * infinite + [1.0] * (5 - infinite), dims="seed")
+    found = claims.bootstrap(lambda d: float(d.median("seed")), data)
+    assert found.value == (1 if infinite < 3 else np.inf)
+    assert (found.low, found.high) == (low, high)
+    average = claims.jackknife(mean, seeds([1, np.inf, 2]))
+    assert (average.value, average.low, average.high) == (np.inf, -np.inf, np.inf)

@@ -39,6 +39,7 @@ COLUMNS = [
 ]
 REPRODUCED, CONTRADICTED = "reproduced", "contradicted"
 INCONCLUSIVE, NOT_TESTABLE = "inconclusive", "not testable"
+UNBOUNDED = 1e300  # stands for an infinite number where quantiles are interpolated
 
 Data = xr.DataArray | xr.Dataset
 
@@ -119,7 +120,7 @@ def jackknife(
     Returns
     -------
     Measurement
-        With an infinite interval for fewer than two seeds.
+        With an infinite interval for fewer than two seeds and for an infinite value.
 
     References
     ----------
@@ -127,7 +128,7 @@ def jackknife(
     """
     value = float(statistic(data))
     seeds = fewest_seeds(data)
-    if seeds < 2:
+    if seeds < 2 or math.isinf(value):
         return Measurement(value, -math.inf, math.inf, seeds)
     total = data.sizes["seed"]
     kept = [np.delete(np.arange(total), i) for i in range(total)]
@@ -174,7 +175,11 @@ def bootstrap(
     total = data.sizes["seed"]
     chosen = np.random.default_rng(0).integers(0, total, (resamples, total))
     drawn = np.array([float(statistic(data.isel(seed=row))) for row in chosen])
-    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    # Quantiles cannot be interpolated between infinite numbers.
+    capped = np.clip(drawn, -UNBOUNDED, UNBOUNDED)
+    ends = np.nanquantile(capped, [(1 - confidence) / 2, (1 + confidence) / 2])
+    # A neighbour that is not finite leaves a mixture of the two: count it as infinite too.
+    low, high = np.where(abs(ends) > UNBOUNDED / 1e6, np.sign(ends) * np.inf, ends)
     return Measurement(value, float(low), float(high), seeds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
@@ -29,6 +30,7 @@ ANALYSES = {
     "lazy_controls": lazy_controls,
 }
 FIGURES = [fig4, fig9, fig10, fig11, supp_lazy_controls]
+DEBIASED = functools.partial(probes.alignment, debiased=True)
 SCALE = np.array([1.0, 1.1, 1.2])  # of the three seeds
 
 
@@ -55,7 +57,7 @@ def test_biased_alignment_equals_its_form_in_features() -> None:
     (a, b), first, second = kernels(0)
     a, b = a - a.mean(0), b - b.mean(0)
     expected = np.sum((a.T @ b) ** 2) / np.linalg.norm(a.T @ a) / np.linalg.norm(b.T @ b)
-    assert probes.biased_alignment(first, second) == pytest.approx(expected, rel=1e-12)
+    assert probes.alignment(first, second) == pytest.approx(expected, rel=1e-12)
 
 
 def test_debiased_alignment_equals_the_average_over_distinct_points() -> None:
@@ -67,21 +69,21 @@ def test_debiased_alignment_equals_the_average_over_distinct_points() -> None:
         return float(np.mean(k[i, j] * (m[i, j] + m[q, r] - 2 * m[i, q])))
 
     expected = inner(first, second) / np.sqrt(inner(first, first) * inner(second, second))
-    assert probes.debiased_alignment(first, second) == pytest.approx(expected, rel=1e-10)
+    assert DEBIASED(first, second) == pytest.approx(expected, rel=1e-10)
 
 
 def test_many_independent_features_look_alike_only_with_bias() -> None:
     features = np.random.default_rng(2).standard_normal((20, 2, 30, 400))
     first, second = (features[:, i] @ features[:, i].swapaxes(-1, -2) for i in (0, 1))
-    assert probes.biased_alignment(first, second).min() > 0.8
-    assert abs(probes.debiased_alignment(first, second)).mean() < 0.1
+    assert probes.alignment(first, second).min() > 0.8
+    assert abs(DEBIASED(first, second)).mean() < 0.1
 
 
 def test_alignment_does_not_depend_on_shift_rotation_or_scale() -> None:
     (a, _), first, second = kernels(3)
     turn = np.linalg.qr(np.random.default_rng(4).standard_normal((4, 4)))[0]
     moved = 3 * (a + 2) @ turn
-    for align in (probes.biased_alignment, probes.debiased_alignment):
+    for align in (probes.alignment, DEBIASED):
         assert align(first, moved @ moved.T) == pytest.approx(1, abs=1e-9)
         assert align(moved @ moved.T, second) == pytest.approx(align(first, second), abs=1e-9)
         assert align(first, second) < 0.95
@@ -89,10 +91,10 @@ def test_alignment_does_not_depend_on_shift_rotation_or_scale() -> None:
 
 def test_alignment_of_dead_or_diverged_blocks_is_unknown() -> None:
     _, first, _ = kernels(5)
-    for align in (probes.biased_alignment, probes.debiased_alignment):
+    for align in (probes.alignment, DEBIASED):
         for bad in (0 * first, np.nan * first):
             assert np.isnan(align(first, bad))
-    assert np.isnan(probes.debiased_alignment(first[:3, :3], first[:3, :3]))
+    assert np.isnan(DEBIASED(first[:3, :3], first[:3, :3]))
 
 
 @pytest.mark.parametrize(
@@ -122,8 +124,10 @@ def test_the_largest_rate_counts_and_switches_do_not() -> None:
 
 def test_inner_products_belong_to_their_optimizer_and_seed() -> None:
     data = planted.experiments()["lazy_probe"]
-    seeds, parts = probes.grams(data)
+    ran, parts = probes.grams(data)
+    seeds = ran["seed"].values
     assert seeds.tolist() == [0, 1, 2]
+    assert (ran == 1).all()
     epochs = dict(parts)
     assert list(epochs) == [0, 1, 2, 3, 4]
     rates = {"gn": 0.1, "adam": 1e-3, "sgd": 0.1}
@@ -219,9 +223,9 @@ def test_cosines_of_long_runs_are_compared_at_epoch_100() -> None:
     assert value(found, "gn_fig9_gn_adam_similar") == pytest.approx(expected, rel=1e-6)
 
 
-def lost(data: xr.Dataset, optimizer: str) -> xr.Dataset:
-    """Data in which the run with seed 1 diverged after two epochs."""
-    gone = (data["optimizer"] == optimizer) & (data["seed"] == 1) & (data["epoch"] > 2)
+def lost(data: xr.Dataset, optimizer: str, after: int = 2) -> xr.Dataset:
+    """Data in which the run with seed 1 diverged after some epochs."""
+    gone = (data["optimizer"] == optimizer) & (data["seed"] == 1) & (data["epoch"] > after)
     return data.assign({n: v.where(~gone) for n, v in data.data_vars.items() if "epoch" in v.dims})
 
 
@@ -244,6 +248,41 @@ def test_a_diverged_run_makes_numbers_unknown() -> None:
         "gn_fig11_gn_sgd_near_one",
         "gn_supp_lazy_but_learning",
     }
+
+
+@pytest.mark.parametrize("after", [0, -1])
+def test_a_run_that_left_no_value_counts_as_run(after: int) -> None:
+    """The velocity has no value at epoch 0: a run lost in epoch 1 leaves none at all."""
+    data = planted.experiments()
+    found = analysed({name: lost(part, "adam", after) for name, part in data.items()})
+    assert found["laziness"]["ntk_velocity"].sel(optimizer="adam", seed=1).isnull().all()
+    unknown = {claim for claim in LAZINESS if np.isnan(value(found, claim))}
+    assert unknown == {
+        "gn_fig4_ntk_adam",
+        "gn_fig4_ntk_gap",
+        "gn_fig4_velocity_ratio",
+        "gn_fig4_velocity_decay",
+        "gn_fig4_cka_adam_last",
+        "gn_fig4_cka_gap",
+        "gn_fig9_sgd_double",
+        "gn_fig9_sgd_highest",
+        "gn_fig9_gn_adam_similar",
+        "gn_fig10_adam_depth",
+        "gn_fig11_sgd_closer",
+        "gn_fig11_gn_adam_depth",
+        "gn_fig11_gn_adam_falls",
+        "gn_supp_slow_adam_lazy",
+    }
+
+
+def test_a_pair_exists_with_the_seeds_of_both_optimizers() -> None:
+    data = planted.experiments()["lazy_probe"]
+    fewer = data.isel(run=~((data["optimizer"] == "sgd") & (data["seed"] == 2)))
+    found = cross_cka.analyse({"lazy_probe": fewer})
+    assert found["ran"].sel(optimizer="sgd").values.tolist() == [1, 1, 0]
+    assert found["both_ran"].sel(pair="gn-adam").values.tolist() == [1, 1, 1]
+    assert found["both_ran"].sel(pair="gn-sgd").values.tolist() == [1, 1, 0]
+    assert measure(LAZINESS["gn_fig11_sgd_closer"], {"cross_cka": found}).seeds == 2
 
 
 def test_a_seed_that_one_optimizer_lacks_is_left_out() -> None:

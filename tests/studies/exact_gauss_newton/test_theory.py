@@ -132,11 +132,6 @@ def test_squared_loss_flow_solves_its_equation():
     assert theory.squared_loss_flow(1.5) == pytest.approx(ratio, rel=1e-8)
 
 
-def test_discrete_steps_approach_the_flow_linearly_in_alpha():
-    errors = [theory.squared_loss_steps(a, round(1 / a)) - math.exp(-2) for a in (0.02, 0.01)]
-    assert errors[1] == pytest.approx(errors[0] / 2, rel=0.02)
-
-
 def test_gn_supp_parameters():
     assert theory.parameter_count(784, 2, 8000) == 12_545_568
     assert theory.parameter_count(3072, 6, 8000) == 147_474_432

@@ -15,7 +15,8 @@ from regimes.jobs import with_hyperparameters
 from regimes.plot import style
 from regimes.studies.exact_gauss_newton import theory
 from regimes.studies.exact_gauss_newton.analyses import flow, identities, ranks
-from regimes.studies.exact_gauss_newton.claims_theory import THEORY, at, median
+from regimes.studies.exact_gauss_newton.claims_theory import THEORY, at
+from regimes.studies.exact_gauss_newton.comparisons import median
 from regimes.studies.exact_gauss_newton.reading import CASE, TEXTS
 from regimes.studies.exact_gauss_newton.toy_experiments import TOY_TRAIN
 from regimes.studies.exact_gauss_newton.toy_settings import TOY_KINDS
@@ -69,15 +70,16 @@ def recursion_runs(excess=lambda alpha, seed, time: 0.0, reached=20):
 
 
 def inverse_runs(errors, optimizers):
-    """Made-up inversion errors (run, epoch); seeds count within an optimizer."""
+    """Made-up inversion errors after one epoch; there is none at the start, as in real runs."""
+    errors = np.stack([np.full(len(errors), np.nan), errors], axis=1)
     seeds = [optimizers[:i].count(name) for i, name in enumerate(optimizers)]
     return trained(
-        {"inversion_error": (("run", "epoch"), np.asarray(errors, dtype=float))},
+        {"inversion_error": (("run", "epoch"), errors)},
         seed=seeds,
         optimizer=optimizers,
-        epochs=np.shape(errors)[1] - 1,
+        epochs=1,
         alpha_eff=0.3,
-    ).assign_coords(epoch=np.arange(np.shape(errors)[1]))
+    ).assign_coords(epoch=[0, 1])
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +104,7 @@ def runs():
             gaussian | {"activation": "linear", "rtol": 1e-9},
         ),
         "function_space_recursion": recursion_runs(),
-        "mini_batch_hard": inverse_runs(
-            [[1e-16, 2e-12], [1e-16, 4e-12], [1e-16, 5e-3]], ["gn", "gn", "adam"]
-        ),
+        "mini_batch_hard": inverse_runs([2e-12, 4e-12, 5e-3], ["gn", "gn", "adam"]),
     }  # fmt: skip
 
 
@@ -142,9 +142,10 @@ def test_inverses_are_those_of_gn_after_its_last_epoch(analyses):
 
 
 def test_a_run_that_diverged_has_no_inverse_after_its_last_epoch(runs):
-    lost = inverse_runs([[1e-16, 2e-12], [1e-16, np.nan]], ["gn", "gn"])
-    found = identities.analyse(runs | {"mini_batch_hard": lost})["inversion_error"]
-    np.testing.assert_array_equal(found, [2e-12, np.nan])
+    lost = inverse_runs([2e-12, np.nan], ["gn", "gn"])
+    found = identities.analyse(runs | {"mini_batch_hard": lost})
+    np.testing.assert_array_equal(found["inversion_error"], [2e-12, np.nan])
+    assert math.isnan(measured("gn_supp_inverse_round_trip", {"identities": found}).value)
 
 
 def test_without_trained_runs_there_is_no_inverse(runs):
@@ -284,6 +285,53 @@ def test_what_was_not_run_makes_a_claim_unknown(analyses, runs):
         "gn_supp_recursion_small_step",
         "gn_fig3_start_recursion",
     }
+
+
+def failed(toys, /, **settings):
+    """Toys of which those with these settings left nothing behind."""
+    gone = np.all([toys[name].values == value for name, value in settings.items()], axis=0)
+    kept = xr.DataArray(~gone, dims="run")
+    return toys.assign({n: v.where(kept) for n, v in toys.data_vars.items() if "run" in v.dims})
+
+
+def test_failed_toys_make_their_claims_unknown(runs):
+    lost = runs | {
+        "right_inverse_toy": failed(runs["right_inverse_toy"], activation="tanh", seed=1),
+        "squared_loss_flow_toy": failed(runs["squared_loss_flow_toy"], alpha=0.02, seed=1),
+        "feature_rank": failed(runs["feature_rank"], data="gaussian", seed=2),
+    }
+    found = analysed(lost)
+    unknown = {name for name in THEORY if math.isnan(measured(name, found).value)}
+    assert unknown == {
+        "gn_supp_right_inverse_tanh",
+        "gn_supp_block_moore_penrose",
+        "gn_supp_not_minimum_norm",
+        "gn_supp_uncorrected_fails",
+        "gn_supp_same_first_order",
+        "gn_supp_flow_final",
+        "gn_supp_flow_convergence",
+        "gn_supp_flow_small_weights",
+        "gn_supp_linear_block_rank",
+    }
+
+
+def test_draws_that_were_not_made_are_left_out(runs):
+    toy = runs["right_inverse_toy"]
+    fewer = toy.isel(run=np.flatnonzero(~((toy["activation"] == "tanh") & (toy["seed"] == 1))))
+    found = {"identities": identities.analyse(runs | {"right_inverse_toy": fewer})}
+    one = measured("gn_supp_not_minimum_norm", found)
+    assert math.isfinite(one.value)
+    assert one.seeds == 2
+
+
+@pytest.mark.parametrize("first", [0, 1, 30])
+def test_a_network_that_fails_makes_its_deviation_unknown(first, runs):
+    data = recursion_runs()
+    gone = (data["alpha_eff"] == 0.25) & (data["seed"] == 1) & (data["epoch"] >= first)
+    data["train_loss"] = data["train_loss"].where(~gone)
+    found = {"flow": flow.analyse(runs | {"function_space_recursion": data})}
+    assert math.isnan(measured("gn_supp_recursion_small_step", found).value)
+    assert measured("gn_supp_recursion_unit_step", found).seeds == 3
 
 
 def test_an_unknown_draw_makes_the_median_unknown():

@@ -26,6 +26,8 @@ from regimes.studies.exact_gauss_newton.comparisons import (
     difference,
     final_ratio,
     larger,
+    median,
+    over_decrease,
     ratio,
     seed_mean,
     smaller,
@@ -43,8 +45,6 @@ from regimes.studies.exact_gauss_newton.reading import (
     together,
     window,
 )
-
-UNBOUNDED = 1e9  # stands for an infinite number, of which quantiles cannot be interpolated
 
 # --- Figure 2: mini-batches ----------------------------------------------------------------------
 
@@ -76,14 +76,16 @@ def _overtaking(data: xr.Dataset) -> xr.DataArray:
     """First epoch at which Adam is below GN after GN was below Adam.
 
     In the first epoch, before GN leads, Adam may be below GN as well. Never counts as the last
-    epoch + 1.
+    epoch + 1; unknown if a run breaks off before.
     """
-    loss = together(**{n: _running(data, MINI_HARD, n) for n in (GN, "adam")})
-    after = window(loss, 1, math.inf)
+    curves = {n: _running(data, MINI_HARD, n) for n in (GN, "adam")}
+    end = common_end(*curves.values())
+    after = window(together(**curves), 1, end)
     led = (after[GN] < after["adam"]).astype(int).cumsum("epoch") > 0
     found = first_epoch((after["adam"] < after[GN]) & led)
-    known = (after["adam"].notnull() & after[GN].notnull()).any("epoch")
-    return found.where(np.isfinite(found), last_epoch(after[GN]) + 1).where(known)
+    complete = (after["adam"].notnull() & after[GN].notnull()).all("epoch")
+    never = xr.where(complete, end + 1, math.nan)
+    return found.where(np.isfinite(found), never)
 
 
 def _final_gap(data: xr.Dataset, experiment: str) -> xr.DataArray:
@@ -159,12 +161,15 @@ def _bare_running(data: xr.Dataset) -> dict[str, xr.DataArray]:
 
 
 def _late_progress(data: xr.Dataset) -> xr.DataArray:
-    """Decrease of the train loss after a quarter of the epochs, GN over the smaller of others."""
+    """Decrease of the train loss after a quarter of the epochs, GN over the smaller of others.
+
+    Infinite if Adam or SGD does not decrease: then GN is not the flattest.
+    """
     loss = _bare_running(data)
     end = common_end(*loss.values())
     quarter = math.nan if math.isnan(end) else round(end / 4)
     fell = {n: at_epoch(v, quarter) - at_epoch(v, end) for n, v in loss.items()}
-    return ratio(fell[GN], smaller(fell["adam"], fell["sgd"]))
+    return over_decrease(fell[GN], smaller(fell["adam"], fell["sgd"]))
 
 
 def _bare_end(data: xr.Dataset) -> xr.DataArray:
@@ -243,19 +248,11 @@ def _instability(data: xr.Dataset) -> xr.DataArray:
     """Largest train error over epochs 21-60 over the smallest in 1-20; infinite if diverged."""
     run = pick(data, optimizer=GN, experiment=TABLE_MINI, data="diabetes")
     loss = run["running_loss"]
-    if not bool(loss.notnull().any()) or last_epoch(loss) < 60:
+    if not last_epoch(loss) >= 60:  # too short, or not run at all
         return at_epoch(loss, math.nan)
-    ratio = window(loss, 21, 60).max("epoch") / minimum(window(loss, 1, 20))
+    rise = window(loss, 21, 60).max("epoch") / minimum(window(loss, 1, 20))
     diverged = (run["diverged_at"] >= 0) | at_epoch(loss, 60).isnull()
-    return ratio.where(~diverged, np.inf)
-
-
-def _median(values: xr.DataArray) -> float:
-    """Median over seeds; `UNBOUNDED` where it is infinite, NaN without any seed."""
-    entries = np.ravel(values.values.astype(float))
-    if not entries.size or np.isnan(entries).any():
-        return math.nan
-    return float(np.median(np.minimum(entries, UNBOUNDED)))
+    return rise.where(~diverged, np.inf)
 
 
 REGRESSION = {
@@ -277,7 +274,7 @@ REGRESSION = {
         "regression", _against_best("running_loss", TABLE_MINI, "diabetes", 5)
     ),
     "gn_fig15_second_mini_later": Measure(
-        "regression", _instability, _median, POSITIVE, interval="bootstrap"
+        "regression", _instability, median, POSITIVE, interval="bootstrap"
     ),
     "gn_fig15_superconductivity_stagnates": seed_mean(
         "regression",

@@ -23,18 +23,17 @@ from regimes.studies.exact_gauss_newton.comparisons import (
 )
 from regimes.studies.exact_gauss_newton.reading import (
     at_epoch,
+    final,
     first_epoch,
-    first_epoch_at_or_below,
-    last_epoch,
+    last_finite_epoch,
     matching,
-    pick,
     together,
-    window,
 )
 
 EASY, HARD = "full_batch_easy", "full_batch_hard"
 ROUNDING = 1e-6  # of an accuracy, stored in single precision
 LEVEL = 0.1  # cross-entropy that is to be reached
+TAIL = (20, 100)  # steps over which the slope is fitted
 PAPER_EASY = {"gn": 0.5, "adam": 1e-4, "sgd": 0.1}  # learning rates in the paper
 
 
@@ -44,14 +43,29 @@ def _loss(data: xr.Dataset, experiment: str, optimizer: str, **settings) -> xr.D
 
 def _initial_loss(data: xr.Dataset) -> xr.DataArray:
     """Loss of the initial network, mean over all full-batch runs of a seed."""
-    start = at_epoch(data["train_loss"], 0)
-    return start.mean("case").reset_coords(drop=True).dropna("seed")
+    start, ran = at_epoch(data["train_loss"], 0), data["ran"] > 0
+    mean = start.mean("case").where((start.notnull() | ~ran).all("case"))
+    return mean.isel(seed=np.flatnonzero(ran.any("case")))
 
 
-def _steps_to_level(loss: xr.DataArray) -> xr.DataArray:
-    """First step with the loss at most `LEVEL`; the last step for a run that never gets there."""
-    found = first_epoch_at_or_below(loss, LEVEL)
-    return xr.where(np.isposinf(found), last_epoch(loss), found)
+def _reached(values: xr.DataArray, held: xr.DataArray, optimizer: str, never: int) -> xr.DataArray:
+    """First step at which a condition holds, seed by seed.
+
+    A run that never gets there counts with the last step at which its value is finite, a lower
+    bound, plus ``never``. For GN this would be a nicer number than the true one where the run has
+    broken off: it is unknown then.
+    """
+    found = first_epoch(held)
+    end = last_finite_epoch(values)
+    if optimizer == GN:
+        end = end.where(np.isfinite(final(values)))
+    return xr.where(np.isposinf(found), end + never, found)
+
+
+def _steps_to_level(data: xr.Dataset, experiment: str, optimizer: str, **rate) -> xr.DataArray:
+    """First step with the loss at most `LEVEL`."""
+    loss = _loss(data, experiment, optimizer, **rate)
+    return _reached(loss, loss <= LEVEL, optimizer, 0)
 
 
 def _speed(experiment: str, rates: dict[str, float] | None = None) -> Select:
@@ -61,7 +75,7 @@ def _speed(experiment: str, rates: dict[str, float] | None = None) -> Select:
         steps = {}
         for name in (GN, *OTHERS):
             rate = {"lr_code": rates[name]} if rates else {}
-            steps[name] = _steps_to_level(_loss(data, experiment, name, **rate))
+            steps[name] = _steps_to_level(data, experiment, name, **rate)
         return ratio(smaller(steps["adam"], steps["sgd"]), steps[GN])
 
     return select
@@ -80,11 +94,10 @@ def _step10_20_hard(data: xr.Dataset) -> xr.DataArray:
     return larger(*(ratio(at_epoch(gn, step), at_epoch(adam, step)) for step in (10, 20)))
 
 
-def _steps_to_accuracy(data: xr.Dataset, **settings) -> xr.DataArray:
+def _steps_to_accuracy(data: xr.Dataset, optimizer: str, **settings) -> xr.DataArray:
     """First step with all training samples classified correctly; last step + 1 if never."""
-    values = pick(data["train_accuracy"], **settings)
-    found = first_epoch(values >= 1 - ROUNDING).where(values.notnull().any("epoch"))
-    return xr.where(np.isposinf(found), last_epoch(values) + 1, found)
+    values = curve(data, "train_accuracy", optimizer, **settings)
+    return _reached(values, values >= 1 - ROUNDING, optimizer, 1)
 
 
 def _accuracy_first(data: xr.Dataset) -> xr.DataArray:
@@ -94,26 +107,30 @@ def _accuracy_first(data: xr.Dataset) -> xr.DataArray:
     """
     leads = []
     for experiment, rate in ((EASY, {"lr_code": PAPER_EASY[GN]}), (HARD, {})):
-        gn = _steps_to_accuracy(data, experiment=experiment, optimizer=GN, **rate)
+        gn = _steps_to_accuracy(data, GN, experiment=experiment, **rate)
         others = []
         for name in OTHERS:
             found = matching(data, experiment=experiment, optimizer=name)
-            settings = {"experiment": experiment, "optimizer": name}
             rates = np.unique(data["lr_code"].values[found]).tolist() or [math.nan]
-            others += [_steps_to_accuracy(data, **settings, lr_code=lr) for lr in rates]
+            others += [
+                _steps_to_accuracy(data, name, experiment=experiment, lr_code=lr) for lr in rates
+            ]
         leads.append(difference(smaller(*others), gn))
     return smaller(*leads)
 
 
 def _tail_slopes(data: xr.Dataset, experiment: str) -> xr.DataArray:
-    """Log-log slope of the GN loss against the step over steps 20-100, (case, seed)."""
-    found = matching(data, experiment=experiment, optimizer=GN)
-    loss = window(data["train_loss"].isel(case=found), 20, 100)
-    loss = loss.reset_coords(drop=True).dropna("seed", how="all")
-    if not loss.sizes["epoch"] or last_epoch(loss) < 100:
-        return loss.isel(epoch=[]).sum("epoch", min_count=1)
-    log = np.log10(loss).assign_coords(epoch=np.log10(loss["epoch"])).rename(epoch="log10_step")
-    return fit_power_law(log, "log10_step", math.log10(20), 2.0)["slope"]
+    """Log-log slope of the GN loss against the step over the steps `TAIL`, (case, seed).
+
+    Unknown for a run that lacks one of the steps.
+    """
+    found = data.isel(case=matching(data, experiment=experiment, optimizer=GN))
+    found = found.isel(seed=np.flatnonzero((found["ran"] > 0).all("case")))
+    steps = np.arange(TAIL[0], TAIL[1] + 1)
+    log = np.log10(found["train_loss"].reset_coords(drop=True).reindex(epoch=steps))
+    log = log.assign_coords(epoch=np.log10(steps)).rename(epoch="log10_step")
+    slope = fit_power_law(log, "log10_step", *np.log10(TAIL))["slope"]
+    return slope.where(np.isfinite(log).all("log10_step"))
 
 
 def _asymptote(data: xr.Dataset) -> xr.DataArray:

@@ -8,46 +8,36 @@ diverged makes the number unknown.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import xarray as xr
 
 from regimes.claims import Measure
-from regimes.studies.exact_gauss_newton.probes import pair_name, shown_blocks
+from regimes.studies.exact_gauss_newton.comparisons import (
+    POSITIVE,
+    SHARE,
+    Select,
+    difference,
+    seed_mean,
+)
+from regimes.studies.exact_gauss_newton.probes import EARLY, pair_name, shown_blocks
 from regimes.studies.exact_gauss_newton.reading import (
     at_epoch,
     final,
-    over_seeds,
+    members,
     pick,
     window,
 )
 
-SHARE = (0.0, 1.0)
 DIFFERENCE = (-1.0, 1.0)
-POSITIVE = (0.0, math.inf)
-EARLY = 10  # epochs after which the weights of small networks are looked at
 LONG = 100  # epochs of the runs on images
 HIGH, LOW = "lazy_probe", "lazy_low_dim"  # experiments with many and with few inputs
 SLOW_ADAM = 1e-4
 
-Select = Callable[[xr.Dataset], xr.DataArray]
 
-
-def of(values: xr.DataArray, *names: str, dim: str = "optimizer") -> xr.DataArray:
-    """Curves of some optimizers, or pairs, with the seeds that all of them have.
-
-    Parameters
-    ----------
-    values
-        (dim, seed, epoch, ...)
-    names
-        Of optimizers or pairs.
-    """
-    chosen = values.sel({dim: list(names)})
-    others = [d for d in chosen.dims if d not in (dim, "seed")]
-    known = chosen.notnull().any(others).all(dim).values
-    return chosen.isel(seed=np.flatnonzero(known)) if known.any() else xr.full_like(chosen, np.nan)
+def of(values: xr.DataArray, *names: str) -> xr.DataArray:
+    """Curves (optimizer, seed, epoch, ...) of some optimizers, with the seeds that all ran with."""
+    return members(values, "optimizer", names)
 
 
 def last(values: xr.DataArray) -> xr.DataArray:
@@ -122,20 +112,17 @@ def _mean_difference(data: xr.Dataset) -> xr.DataArray:
 
 
 KERNELS = {
-    "gn_fig4_ntk_gn": Measure("laziness", _one("ntk_similarity", "gn"), over_seeds, DIFFERENCE),
-    "gn_fig4_ntk_adam": Measure("laziness", _one("ntk_similarity", "adam"), over_seeds, DIFFERENCE),
-    "gn_fig4_ntk_near_one": Measure("laziness", _smaller_similarity, over_seeds, DIFFERENCE),
-    "gn_fig4_ntk_gap": Measure("laziness", _similarity_gap, over_seeds, (-2.0, 2.0)),
-    "gn_fig4_velocity_ratio": Measure("laziness", _velocity_ratio, over_seeds, POSITIVE),
-    "gn_fig4_velocity_decay": Measure("laziness", _velocity_decay, over_seeds, POSITIVE),
-    "gn_fig4_cka_adam_last": Measure(
-        "laziness",
-        lambda data: at_block(_one("cka_initial", "adam")(data), 2),
-        over_seeds,
-        SHARE,
+    "gn_fig4_ntk_gn": seed_mean("laziness", _one("ntk_similarity", "gn"), DIFFERENCE),
+    "gn_fig4_ntk_adam": seed_mean("laziness", _one("ntk_similarity", "adam"), DIFFERENCE),
+    "gn_fig4_ntk_near_one": seed_mean("laziness", _smaller_similarity, DIFFERENCE),
+    "gn_fig4_ntk_gap": seed_mean("laziness", _similarity_gap, (-2.0, 2.0)),
+    "gn_fig4_velocity_ratio": seed_mean("laziness", _velocity_ratio, POSITIVE),
+    "gn_fig4_velocity_decay": seed_mean("laziness", _velocity_decay, POSITIVE),
+    "gn_fig4_cka_adam_last": seed_mean(
+        "laziness", lambda data: at_block(_one("cka_initial", "adam")(data), 2), SHARE
     ),
-    "gn_fig4_cka_gap": Measure("laziness", _last_block_gap, over_seeds, DIFFERENCE),
-    "gn_fig4_cka_gn_sgd": Measure("laziness", _mean_difference, over_seeds, SHARE),
+    "gn_fig4_cka_gap": seed_mean("laziness", _last_block_gap, DIFFERENCE),
+    "gn_fig4_cka_gn_sgd": seed_mean("laziness", _mean_difference, SHARE),
 }
 
 # --- Weights (Fig. 9) ----------------------------------------------------------------------------
@@ -167,9 +154,9 @@ def _turned_alike(data: xr.Dataset) -> xr.DataArray:
 
 
 TURNS = {
-    "gn_fig9_sgd_double": Measure("weights", _sgd_above(2, EARLY), over_seeds, (-3.0, 3.0)),
-    "gn_fig9_sgd_highest": Measure("weights", _sgd_above(1, None), over_seeds, (-2.0, 2.0)),
-    "gn_fig9_gn_adam_similar": Measure("weights", _turned_alike, over_seeds, (0.0, 2.0)),
+    "gn_fig9_sgd_double": seed_mean("weights", _sgd_above(2, EARLY), (-3.0, 3.0)),
+    "gn_fig9_sgd_highest": seed_mean("weights", _sgd_above(1, None), (-2.0, 2.0)),
+    "gn_fig9_gn_adam_similar": seed_mean("weights", _turned_alike, (0.0, 2.0)),
 }
 
 # --- Representations (Figs. 10 and 11) -----------------------------------------------------------
@@ -200,7 +187,7 @@ GN_ADAM, GN_SGD = pair_name("gn", "adam"), pair_name("gn", "sgd")
 
 def _between(data: xr.Dataset, *pairs: str) -> xr.DataArray:
     """CKA between optimizers (pair, seed, epoch, block)."""
-    return of(data["cka"], *pairs, dim="pair")
+    return members(data["cka"].rename(both_ran="ran"), "pair", pairs)
 
 
 def _closer(data: xr.Dataset) -> xr.DataArray:
@@ -221,18 +208,17 @@ def _drifting(data: xr.Dataset) -> xr.DataArray:
 
 
 REPRESENTATIONS = {
-    "gn_fig10_gn_all_blocks": Measure("laziness", _least_kept("gn"), over_seeds, SHARE),
-    "gn_fig10_gn_sgd_near_one": Measure("laziness", _least_kept("gn", "sgd"), over_seeds, SHARE),
-    "gn_fig10_adam_depth": Measure("laziness", _adam_depth, over_seeds, DIFFERENCE),
-    "gn_fig11_sgd_closer": Measure("cross_cka", _closer, over_seeds, DIFFERENCE),
-    "gn_fig11_gn_sgd_near_one": Measure(
+    "gn_fig10_gn_all_blocks": seed_mean("laziness", _least_kept("gn"), SHARE),
+    "gn_fig10_gn_sgd_near_one": seed_mean("laziness", _least_kept("gn", "sgd"), SHARE),
+    "gn_fig10_adam_depth": seed_mean("laziness", _adam_depth, DIFFERENCE),
+    "gn_fig11_sgd_closer": seed_mean("cross_cka", _closer, DIFFERENCE),
+    "gn_fig11_gn_sgd_near_one": seed_mean(
         "cross_cka",
         lambda data: last(_between(data, GN_SGD)).min(["pair", "block"], skipna=False),
-        over_seeds,
         SHARE,
     ),
-    "gn_fig11_gn_adam_depth": Measure("cross_cka", _apart_with_depth, over_seeds, DIFFERENCE),
-    "gn_fig11_gn_adam_falls": Measure("cross_cka", _drifting, over_seeds, DIFFERENCE),
+    "gn_fig11_gn_adam_depth": seed_mean("cross_cka", _apart_with_depth, DIFFERENCE),
+    "gn_fig11_gn_adam_falls": seed_mean("cross_cka", _drifting, DIFFERENCE),
 }
 
 # --- Controls ------------------------------------------------------------------------------------
@@ -249,23 +235,19 @@ def _more_learned(data: xr.Dataset) -> xr.DataArray:
         _control("running_loss", experiment=HIGH, optimizer=optimizer)(data)
         for optimizer in ("sgd", "gn")
     )
-    return sgd - gn
+    return difference(sgd, gn)
 
 
 CONTROLS = {
-    "gn_supp_low_dim_gn": Measure(
-        "lazy_controls",
-        _control("ntk_similarity", experiment=LOW, optimizer="gn"),
-        over_seeds,
-        DIFFERENCE,
+    "gn_supp_low_dim_gn": seed_mean(
+        "lazy_controls", _control("ntk_similarity", experiment=LOW, optimizer="gn"), DIFFERENCE
     ),
-    "gn_supp_slow_adam_lazy": Measure(
+    "gn_supp_slow_adam_lazy": seed_mean(
         "lazy_controls",
         _control("ntk_similarity", experiment=HIGH, optimizer="adam", lr_code=SLOW_ADAM),
-        over_seeds,
         DIFFERENCE,
     ),
-    "gn_supp_lazy_but_learning": Measure("lazy_controls", _more_learned, over_seeds),
+    "gn_supp_lazy_but_learning": seed_mean("lazy_controls", _more_learned),
 }
 
 LAZINESS: dict[str, Measure] = KERNELS | TURNS | REPRESENTATIONS | CONTROLS

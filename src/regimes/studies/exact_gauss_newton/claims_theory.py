@@ -9,15 +9,13 @@ import numpy as np
 import xarray as xr
 
 from regimes.claims import Measure
-from regimes.studies.exact_gauss_newton.reading import drop_unknown_seeds, over_seeds, same
+from regimes.studies.exact_gauss_newton.comparisons import POSITIVE, Select, median, seed_mean
+from regimes.studies.exact_gauss_newton.reading import drop_unknown_seeds, same, together
 
-POSITIVE = (0.0, math.inf)
 MNIST, CIFAR10 = 784, 3072  # input dimensions
 COARSE, FINE = 0.2, 0.02  # largest and smallest step of the squared-loss runs
 LARGE, SMALL = 0.3, 1e-3  # standard deviations of the initial weights
 LIMIT = math.exp(-2)  # squared loss at t = 1 over its start
-
-Select = Callable[[xr.Dataset], xr.DataArray]
 
 
 def at(values: xr.DataArray, **settings: float | str) -> xr.DataArray:
@@ -29,26 +27,12 @@ def at(values: xr.DataArray, **settings: float | str) -> xr.DataArray:
     return values
 
 
-def _trained(values: xr.DataArray) -> xr.DataArray:
-    """Values over the seeds of trained networks."""
-    return drop_unknown_seeds(values.rename(trained_seed="seed"))
-
-
-def median(values: xr.DataArray) -> float:
-    """Median over draws; NaN if one is unknown."""
-    return float(np.median(values.values))
-
-
 def _exact(analysis: str, select: Select, statistic: Callable = float) -> Measure:
     return Measure(analysis, select, statistic, exact=True)
 
 
 def _median(analysis: str, select: Select) -> Measure:
     return Measure(analysis, select, median, POSITIVE, interval="bootstrap")
-
-
-def _mean(analysis: str, select: Select) -> Measure:
-    return Measure(analysis, select, over_seeds, POSITIVE)
 
 
 # --- Identities -----------------------------------------------------------------------------------
@@ -69,8 +53,8 @@ IDENTITIES = {
     "gn_supp_not_minimum_norm": _median("identities", _toy("norm_ratio", "tanh")),
     "gn_supp_uncorrected_fails": _median("identities", _toy("residual_uncorrected", "tanh")),
     "gn_supp_same_first_order": _median("identities", _toy("output_slope", "tanh")),
-    "gn_supp_inverse_round_trip": _mean(
-        "identities", lambda data: _trained(data["inversion_error"])
+    "gn_supp_inverse_round_trip": seed_mean(
+        "identities", lambda data: data["inversion_error"].rename(trained_seed="seed")
     ),
     "gn_supp_parameters_mnist": _exact("identities", lambda d: at(d["counted"], inputs=MNIST)),
     "gn_supp_parameters_cifar": _exact("identities", lambda d: at(d["counted"], inputs=CIFAR10)),
@@ -89,14 +73,17 @@ def _end(weight_std: float, alpha: float) -> Select:
 def _errors(data: xr.Dataset) -> xr.Dataset:
     """Distance from exp(-2) of the draws with the largest and the smallest step."""
     ends = {"coarse": _end(LARGE, COARSE)(data), "fine": _end(LARGE, FINE)(data)}
-    return abs(xr.Dataset(ends) - LIMIT)
+    return abs(together(**ends) - LIMIT)
 
 
 def _deviation(alpha: float) -> Select:
     """Largest deviation over times; unknown if a time was not reached."""
-    return lambda data: _trained(
-        at(data["deviation"], alpha_eff=alpha).max("alpha_time", skipna=False)
-    )
+
+    def select(data: xr.Dataset) -> xr.DataArray:
+        values = at(data["deviation"], alpha_eff=alpha).max("alpha_time", skipna=False)
+        return drop_unknown_seeds(values.rename(trained_seed="seed", trained_ran="ran"))
+
+    return select
 
 
 FLOW = {
@@ -111,8 +98,8 @@ FLOW = {
     "gn_supp_flow_small_weights": _median(
         "flow", lambda data: abs(_end(SMALL, FINE)(data) / LIMIT - 1)
     ),
-    "gn_supp_recursion_small_step": _mean("flow", _deviation(0.25)),
-    "gn_supp_recursion_unit_step": _mean("flow", _deviation(1.0)),
+    "gn_supp_recursion_small_step": seed_mean("flow", _deviation(0.25)),
+    "gn_supp_recursion_unit_step": seed_mean("flow", _deviation(1.0)),
     "gn_fig3_start_recursion": _exact("flow", lambda data: data["start_change"]),
 }
 
@@ -128,7 +115,7 @@ RANKS = {
     "gn_supp_linear_block_rank": _exact(
         "ranks", _features("excess_rank", "gaussian", "linear"), _largest
     ),
-    "gn_supp_rank_relu_digits": _mean("ranks", _features("rank", "digits", "relu")),
+    "gn_supp_rank_relu_digits": seed_mean("ranks", _features("rank", "digits", "relu")),
 }
 
 THEORY: dict[str, Measure] = IDENTITIES | FLOW | RANKS

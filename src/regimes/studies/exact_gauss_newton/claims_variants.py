@@ -9,32 +9,28 @@ import xarray as xr
 
 from regimes.claims import Measure
 from regimes.studies.exact_gauss_newton.analyses.init_std import SIGMAS
-from regimes.studies.exact_gauss_newton.reading import over_seeds, window
+from regimes.studies.exact_gauss_newton.analyses.per_update import CHANGE, over_better
+from regimes.studies.exact_gauss_newton.comparisons import ANY, POSITIVE, SHARE, seed_mean
+from regimes.studies.exact_gauss_newton.reading import members, over_seeds, window
 from regimes.studies.exact_gauss_newton.variants import final_levels
 
-POSITIVE = (0.0, math.inf)
-ANY = (-math.inf, math.inf)
 FIRST_EPOCHS = (1, 20)
 
 
 def seeds_of(data: xr.Dataset, *variants: str) -> xr.Dataset:
-    """Keep the seeds with which all of these variants were run; one unknown seed if none.
+    """Keep the seeds with which all of these variants were run.
 
-    A variant that the analysis does not have was not run.
+    A variant that the analysis does not have was not run: what depends on it is NaN.
     """
-    ran = data["ran"].reindex(variant=list(variants)).fillna(0) > 0
-    kept = np.flatnonzero(ran.all("variant").values)
-    if kept.size:
-        return data.isel(seed=kept)
-    first = data.isel(seed=[0])
-    return first.map(lambda v: xr.full_like(v, np.nan) if "seed" in v.dims else v)
+    known = [name for name in variants if name in data["variant"].values]
+    return data.sel(seed=members(data["ran"], "variant", known)["seed"]) if known else data
 
 
 def _mean(
     analysis: str, name: str, *variants: str, limits: tuple[float, float] = POSITIVE
 ) -> Measure:
     """Mean over seeds of a number that compares variants; unknown if one of the runs diverged."""
-    return Measure(analysis, lambda data: seeds_of(data, *variants)[name], over_seeds, limits)
+    return seed_mean(analysis, lambda data: seeds_of(data, *variants)[name], limits)
 
 
 def _seed_means(values: xr.DataArray) -> xr.DataArray:
@@ -49,15 +45,12 @@ OPTIMIZERS = ("gn", "adam", "sgd")
 
 def _first_epochs(data: xr.Dataset) -> xr.DataArray:
     """Percent change by the updates of the first epochs, (variant, seed, epoch)."""
-    values = seeds_of(data, *OPTIMIZERS)["pct_change_mean"].sel(variant=list(OPTIMIZERS))
-    return window(values, *FIRST_EPOCHS)
+    return window(members(data[CHANGE], "variant", OPTIMIZERS), *FIRST_EPOCHS)
 
 
 def _smallest_lead(change: xr.DataArray) -> float:
     """Smallest over epochs of the change by GN over the better of Adam and SGD, of seed means."""
-    means = _seed_means(change)
-    other = means.sel(variant=["adam", "sgd"]).min("variant", skipna=False)
-    lead = (means.sel(variant="gn") / other).values
+    lead = over_better(_seed_means(change)).values
     return float(lead.min()) if lead.size else math.nan
 
 
@@ -66,7 +59,7 @@ FIG3 = {
     "gn_fig3_start": _mean("per_update", "first_change_images", "gn", limits=(-100.0, math.inf)),
     "gn_fig3_gap_early": _mean("per_update", "lead_early", *OPTIMIZERS, limits=ANY),
     "gn_fig3_gap_shrinks": _mean("per_update", "lead_late", *OPTIMIZERS, limits=ANY),
-    "gn_fig3_gap_persists": _mean("per_update", "lead_share", *OPTIMIZERS, limits=(0.0, 1.0)),
+    "gn_fig3_gap_persists": _mean("per_update", "lead_share", *OPTIMIZERS, limits=SHARE),
 }
 
 # --- Figure 7 ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import xarray as xr
 
 from regimes.claims import Measure
@@ -32,6 +33,12 @@ Select = Callable[[xr.Dataset], xr.DataArray]
 def seed_mean(analysis: str, select: Select, allowed: tuple[float, float] = POSITIVE) -> Measure:
     """Mean over seeds of what is selected seed by seed; unknown if a seed is."""
     return Measure(analysis, select, over_seeds, allowed)
+
+
+def median(values: xr.DataArray) -> float:
+    """Median over seeds, infinite where it is; NaN if a seed is unknown or there is none."""
+    entries = np.ravel(values.values.astype(float))
+    return float(np.median(entries)) if entries.size else math.nan
 
 
 def curve(data: xr.Dataset, variable: str, optimizer: str, /, **settings) -> xr.DataArray:
@@ -66,3 +73,18 @@ def final_ratio(above: xr.DataArray, below: xr.DataArray) -> xr.DataArray:
     """Quotient of two curves after the last epoch that both cases reach."""
     end = common_end(above, below)
     return ratio(at_epoch(above, end), at_epoch(below, end))
+
+
+def over_decrease(part: xr.DataArray, whole: xr.DataArray) -> xr.DataArray:
+    """Quotient of a decrease and one that it is measured by.
+
+    Returns
+    -------
+    xr.DataArray
+        Infinite where the decrease below is not one, but zero or a rise: the quotient would change
+        its sign and read like a small one. NaN where a number is unknown.
+    """
+    data = together(part=part, whole=whole)
+    quotient = data["part"] / data["whole"].where(data["whole"] > 0)
+    rises = data["part"].notnull() & (data["whole"] <= 0)
+    return quotient.where(~rises, np.inf)

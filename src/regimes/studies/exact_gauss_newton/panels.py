@@ -185,9 +185,12 @@ def cap(axes: Axes, cases: Sequence[xr.DataArray], headroom: float = 3.0) -> Non
     top = headroom * max([s for s in start if math.isfinite(s)], default=math.inf)
     if axes.get_ylim()[1] <= top:
         return
-    axes.set_ylim(top=top)
+    panels = axes.get_shared_y_axes().get_siblings(axes)
+    # The lower margin was a share of the whole range.
+    lowest = min(panel.dataLim.minposy for panel in panels)
+    axes.set_ylim(lowest * (lowest / top) ** axes.margins()[1], top)
     _label_logarithmic(axes)
-    for panel in axes.get_shared_y_axes().get_siblings(axes):
+    for panel in panels:
         _mark_exits(panel, top)
 
 

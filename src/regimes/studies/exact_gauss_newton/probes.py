@@ -6,16 +6,24 @@ rates, as Adam at laptop scale, the largest counts: the smaller one is a control
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
-from regimes.studies.exact_gauss_newton.reading import cases, matching, pick
+from regimes.studies.exact_gauss_newton.reading import (
+    RAN,
+    cases,
+    matching,
+    pick,
+    side_by_side,
+)
 
 OPTIMIZERS = ("gn", "adam", "sgd")
 PAIRS = (("gn", "adam"), ("gn", "sgd"), ("adam", "sgd"))
-LONG_NAMES = {
+EARLY = 10  # epochs after which the weights of small networks are looked at
+TEXTS = {
+    "ran": RAN,
     "optimizer": "optimizer",
     "lr_code": "learning rate, without division by the number of blocks",
     "seed": "seed",
@@ -24,15 +32,6 @@ LONG_NAMES = {
     "half": "half-layer F1, G1, F2, G2, ..., counted from the input",
     "pair": "the two optimizers that are compared",
 }
-
-
-def described(data: xr.Dataset, texts: Mapping[str, str]) -> xr.Dataset:
-    """Give variables and coordinates long names and units: of ``texts`` or `LONG_NAMES`."""
-    named = data.copy()
-    for name in named.variables:
-        text = {**LONG_NAMES, **texts}.get(str(name), str(name).replace("_", " "))
-        named[name].attrs = {"long_name": text, "units": "1"}
-    return named
 
 
 def pair_name(first: str, second: str) -> str:
@@ -74,8 +73,9 @@ def by_optimizer(
     -------
     xr.Dataset
         Variables (optimizer, seed, ...) up to the last epoch that all optimizers are planned to
-        reach, NaN where a run or a variable is missing; learning rate ``lr_code`` (optimizer) as
-        coordinate. Optimizers are always those of `OPTIMIZERS`, in this order.
+        reach, NaN where a run or a variable is missing; learning rate ``lr_code`` (optimizer) and
+        ``ran`` (optimizer, seed), 1 where a run exists, as coordinates. Optimizers are always those
+        of `OPTIMIZERS`, in this order.
 
     Raises
     ------
@@ -84,18 +84,14 @@ def by_optimizer(
     """
     found = {name: experiments[name] for name in (experiment,) if name in experiments}
     data = cases(found, names)
-    chosen, rates, ends = [], [], []
+    chosen, rates = {}, []
     for optimizer in OPTIMIZERS:
         own = matching(data, optimizer=optimizer)
         rates.append(float(data["lr_code"].values[own].max()) if own.size else np.nan)
-        one = pick(data, optimizer=optimizer, lr_code=rates[-1])
-        ends += [float(one["epochs"])] if own.size else []
-        settings = [name for name in one.coords if name not in one.dims]
-        chosen.append(one.drop_vars(settings))
-    joined = xr.concat(chosen, "optimizer", join="outer")
-    joined = joined.assign_coords(
-        optimizer=list(OPTIMIZERS), lr_code=("optimizer", np.array(rates, dtype=float))
-    )
+        chosen[optimizer] = pick(data, optimizer=optimizer, lr_code=rates[-1])
+    joined = side_by_side(chosen, "optimizer")
+    joined = joined.assign_coords(lr_code=("optimizer", np.array(rates, dtype=float)))
+    ends = [float(one["epochs"]) for one in chosen.values() if "epochs" in one.coords]
     if ends and "epoch" in joined.dims:
         joined = joined.sel(epoch=slice(0, min(ends)))
     return joined
@@ -104,53 +100,37 @@ def by_optimizer(
 # --- Kernel alignment from inner products --------------------------------------------------------
 
 
-def biased_alignment(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Linear CKA as usually computed: cosine of two centred kernels.
+def alignment(first: np.ndarray, second: np.ndarray, *, debiased: bool = False) -> np.ndarray:
+    """Linear CKA of two sets of features: cosine of their centred kernels.
 
     Parameters
     ----------
     first, second
         Uncentred inner products of the same n points (..., n, n).
+    debiased
+        Estimate each inner product without bias, as if of infinitely many points. As usually
+        computed, features that are many compared with n push the alignment towards 1.
 
     Returns
     -------
     np.ndarray
-        (...), between 0 and 1; NaN where a centred kernel vanishes or is not finite. Features that
-        are many compared with n push it towards 1.
+        (...), between 0 and 1, debiased at most a little above 1; NaN where the square of a kernel
+        is not positive or not finite, and debiased for fewer than 4 points.
 
     References
     ----------
-    Kornblith et al., Similarity of neural network representations revisited (2019).
-    """
-    first, second = _centred(first), _centred(second)
-    return _cosine(_product, first, second)
-
-
-def debiased_alignment(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Linear CKA with the unbiased estimate of each inner product, as if of infinitely many points.
-
-    Parameters
-    ----------
-    first, second
-        Uncentred inner products of the same n points (..., n, n).
-
-    Returns
-    -------
-    np.ndarray
-        (...), at most a little above 1; NaN for fewer than 4 points and where the estimated square
-        of a kernel is not positive.
-
-    References
-    ----------
+    Kornblith et al., Similarity of neural network representations revisited (2019). Debiased:
     Song et al., Feature selection via dependence maximization (2012), eq. 5; Nguyen, Raghu and
     Kornblith, Do wide and deep networks learn the same things? (2021).
     """
+    if not debiased:
+        return _cosine(_product, _centred(first), _centred(second))
     if first.shape[-1] < 4:
         return np.full(np.broadcast_shapes(first.shape, second.shape)[:-2], np.nan)
     return _cosine(_unbiased_product, _hollow(first), _hollow(second))
 
 
-def _cosine(product, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _cosine(product: Callable, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Inner product over the root of both squares."""
     squares = product(first, first), product(second, second)
     valid = (squares[0] > 0) & (squares[1] > 0)
@@ -186,7 +166,7 @@ def _hollow(kernel: np.ndarray) -> np.ndarray:
     return kernel
 
 
-def grams(runs: xr.Dataset) -> tuple[np.ndarray, Iterator[tuple[int, np.ndarray]]]:
+def grams(runs: xr.Dataset) -> tuple[xr.DataArray, Iterator[tuple[int, np.ndarray]]]:
     """Inner products of the runs of `by_optimizer`, epoch by epoch to spare memory.
 
     Parameters
@@ -196,8 +176,8 @@ def grams(runs: xr.Dataset) -> tuple[np.ndarray, Iterator[tuple[int, np.ndarray]
 
     Returns
     -------
-    seeds : np.ndarray
-        Sorted seeds.
+    ran : xr.DataArray
+        1 where a run exists (optimizer, seed), seeds sorted.
     parts : iterator of (int, np.ndarray)
         Number of the epoch and inner products (optimizer, seed, block, n, n), NaN where a run is
         missing.
@@ -219,4 +199,4 @@ def grams(runs: xr.Dataset) -> tuple[np.ndarray, Iterator[tuple[int, np.ndarray]
             values[missing] = np.nan
             yield int(epoch), values
 
-    return rows["seed"].values, parts()
+    return rows["ran"], parts()

@@ -6,7 +6,8 @@ numbers off its curves, seed by seed.
 
 What was not measured is NaN. Seeds that were not run are dropped when a case is picked; a seed
 whose run diverged stays, with NaN from then on, so that a mean over seeds is not flattered by
-leaving it out (`over_seeds`).
+leaving it out (`over_seeds`). Values do not tell the two apart, since a variable may be NaN
+throughout a run that failed early: the coordinate ``ran`` does.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from regimes.fit.grids import by_setting
+from regimes.store import described
 
 CASE = (
     "data",
@@ -46,6 +48,7 @@ CASE = (
 FOLLOWS = ("alpha_eff",)  # settings that follow from those of `CASE` and are kept beside them
 TEXTS = ("data", "optimizer", "then", "inverse", "precision")
 NEAR = 1e-6  # settings are compared up to rounding
+RAN = "1 where a run exists"  # long name of ``ran``
 
 _OF_EPOCH = ("epoch",)
 _OF_HALF = ("epoch", "half")
@@ -83,9 +86,10 @@ def cases(experiments: Mapping[str, xr.Dataset], names: Sequence[str]) -> xr.Dat
     -------
     xr.Dataset
         The variables over (case, seed, ...), with every setting of `CASE` and ``experiment`` as
-        coordinates on ``case``, cases in the order of their runs. NaN where a case lacks a seed,
-        ends earlier than others or has no such variable; a variable that no experiment has is NaN
-        throughout. Without any runs there are no cases, and one unknown seed and epoch.
+        coordinates on ``case``, cases in the order of their runs, and ``ran`` (case, seed), 1 where
+        a run exists. NaN where a case lacks a seed, ends earlier than others or has no such
+        variable; a variable that no experiment has is NaN throughout. Without any runs there are
+        no cases, and one unknown seed and epoch.
 
     Raises
     ------
@@ -111,13 +115,35 @@ def _cases_of(experiment: str, data: xr.Dataset, names: Sequence[str]) -> xr.Dat
     code = np.argsort(order)[code.ravel()]
     kept = [name for name in names if name in data]
     settings = {n: ("run", data[n].values) for n in (*CASE, *FOLLOWS) if n in data.coords}
-    plain = data[kept].drop_vars([n for n, c in data.coords.items() if c.dims == ("run",)])
-    plain = plain.assign_coords(case=("run", code), seed=("run", data["seed"].values))
+    of_run = [n for n, c in data.coords.items() if c.dims == ("run",)]
     # An experiment may have none of the variables: the cases exist nevertheless.
-    dense = by_setting(plain.assign(present=("run", np.ones(data.sizes["run"]))), ("case", "seed"))
+    plain = data[kept].drop_vars(of_run, errors="ignore")
+    plain = plain.assign_coords(case=("run", code), seed=("run", data["seed"].values))
     found = {n: ("case", values[first[order]]) for n, (_, values) in settings.items()}
     found["experiment"] = ("case", np.full(len(first), experiment))
-    return dense.drop_vars("present").assign_coords(found)
+    return on_grid(plain, ("case", "seed")).assign_coords(found)
+
+
+def on_grid(data: xr.Dataset, names: Sequence[str], ran: str = "ran") -> xr.Dataset:
+    """Runs with one dimension per setting (`by_setting`), and which of them exist.
+
+    Parameters
+    ----------
+    data
+        Variables over ``run``; there may be none.
+    names
+        Settings that become dimensions.
+    ran
+        Name of the coordinate over them that is 1 where a run exists and 0 elsewhere.
+    """
+    grid = by_setting(data.assign({ran: ("run", np.ones(data.sizes["run"]))}), names)
+    return _with_ran(grid, ran)
+
+
+def _with_ran(data: xr.Dataset, name: str = "ran") -> xr.Dataset:
+    """Turn the variable that is 1 where a run exists into a coordinate, 0 elsewhere."""
+    ran = data[name].fillna(0).assign_attrs(long_name=RAN, units="1")
+    return data.assign({name: ran}).set_coords(name)
 
 
 def _joined(parts: list[xr.Dataset]) -> xr.Dataset:
@@ -143,15 +169,17 @@ def _joined(parts: list[xr.Dataset]) -> xr.Dataset:
             if d not in part.dims
         }
         filled.append(part.assign_coords(coords).assign(lacking))
+    filled = [part.reset_coords("ran") for part in filled]
     joined = xr.concat(filled, "case", join="outer", combine_attrs="override")
-    return joined.sortby("seed")
+    return _with_ran(joined.sortby("seed"))
 
 
 def _without_cases() -> xr.Dataset:
     """No case, one seed."""
     texts = {name: ("case", np.array([], dtype=str)) for name in (*TEXTS, "experiment")}
     numbers = {name: ("case", np.array([])) for name in (*CASE, *FOLLOWS) if name not in TEXTS}
-    return xr.Dataset(coords={**numbers, **texts, "seed": [0], "epoch": [0]})
+    ran = {"ran": (("case", "seed"), np.zeros((0, 1)))}
+    return xr.Dataset(coords={**numbers, **texts, **ran, "seed": [0], "epoch": [0]})
 
 
 def _unknown(data: xr.Dataset, name: str) -> xr.DataArray:
@@ -164,15 +192,20 @@ def _unknown(data: xr.Dataset, name: str) -> xr.DataArray:
 
 def _described(data: xr.Dataset, experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
     """Long names of the runs' variables and settings; others are called by their names."""
-    known: dict[str, str] = {"case": "case: settings apart from the seed", "seed": "seed"}
-    known["experiment"] = "experiment the case was trained in"
-    for part in experiments.values():
-        for name, variable in part.variables.items():
-            known.setdefault(str(name), variable.attrs.get("long_name", ""))
-    for name, variable in data.variables.items():
-        text = known.get(str(name)) or str(name).replace("_", " ")
-        variable.attrs = {"long_name": text, "units": "1"}
-    return data
+    texts = long_names(data)
+    for part in reversed(experiments.values()):
+        texts |= {name: text for name, text in long_names(part).items() if name in texts}
+    texts |= {"case": "case: settings apart from the seed", "seed": "seed", "ran": RAN}
+    texts["experiment"] = "experiment the case was trained in"
+    return described(data, texts)
+
+
+def long_names(data: xr.Dataset) -> dict[str, str]:
+    """Long names of variables and coordinates; those without one are called by their names."""
+    return {
+        str(name): variable.attrs.get("long_name") or str(name).replace("_", " ")
+        for name, variable in data.variables.items()
+    }
 
 
 def same(values: xr.DataArray, wanted: float | str | None) -> np.ndarray:
@@ -207,9 +240,9 @@ def pick(data: xr.Dataset | xr.DataArray, /, prefer: str | None = None, **settin
     Returns
     -------
     xr.Dataset or xr.DataArray
-        Over the seeds with which it was run, with the settings as scalar coordinates. Among
-        several cases the longest one wins. NaN over all seeds where there is none: a claim on it
-        is then unknown.
+        Over the seeds with which it was run, also those that failed, with the settings as scalar
+        coordinates. Among several cases the longest one wins. NaN over all seeds, with ``ran`` 0,
+        where there is none: a claim on it is then unknown.
 
     Raises
     ------
@@ -233,17 +266,73 @@ def _no_case(data: xr.Dataset | xr.DataArray):
     """NaN over everything but ``case``; no settings."""
     settings = [n for n, c in data.coords.items() if "case" in c.dims]
     if data.sizes["case"]:
-        return xr.full_like(data.isel(case=0).drop_vars(settings), np.nan)
-    return (data.drop_vars(settings)).sum("case", min_count=1)
+        none = xr.full_like(data.isel(case=0).drop_vars(settings), np.nan)
+    else:
+        none = data.drop_vars(settings).sum("case", min_count=1)
+    return none.assign_coords(ran=("seed", np.zeros(none.sizes["seed"])))
 
 
 def drop_unknown_seeds(data: xr.Dataset | xr.DataArray):
-    """Drop seeds without any value; all seeds are kept if none has one."""
-    arrays = data.data_vars.values() if isinstance(data, xr.Dataset) else [data]
-    known = np.zeros(data.sizes["seed"], dtype=bool)
-    for array in arrays:
-        known |= array.notnull().any([d for d in array.dims if d != "seed"]).values
-    return data.isel(seed=np.flatnonzero(known)) if known.any() else data
+    """Drop seeds that were not run; all are kept, with their NaN, if none was.
+
+    Parameters
+    ----------
+    data
+        Over ``seed`` and others, with the coordinate ``ran`` (seed). A run that failed counts,
+        whether or not it left any value.
+    """
+    ran = data["ran"].values > 0
+    return data.isel(seed=np.flatnonzero(ran)) if ran.any() else data
+
+
+def side_by_side(found: Mapping[str, xr.Dataset], dim: str) -> xr.Dataset:
+    """Picked cases along a new dimension, NaN where one lacks a seed or ends earlier.
+
+    Parameters
+    ----------
+    found
+        Name to output of `pick`.
+    dim
+        The new dimension; its coordinate are the names.
+
+    Returns
+    -------
+    xr.Dataset
+        Without the settings; ``ran`` (dim, seed) as coordinate.
+    """
+    plain = [
+        case.reset_coords(drop=True).assign(ran=case["ran"].reset_coords(drop=True))
+        for case in found.values()
+    ]
+    axis = xr.Variable(dim, list(found))
+    joined = xr.concat(plain, axis, data_vars="all", join="outer", combine_attrs="drop")
+    return _with_ran(joined)
+
+
+def members(data: xr.DataArray, dim: str, names: Sequence[str]) -> xr.DataArray:
+    """Some members of a dimension over the seeds with which all of them were run.
+
+    Parameters
+    ----------
+    data
+        (dim, seed, ...), with ``ran`` (dim, seed) as coordinate.
+    dim
+        Dimension, for instance ``optimizer``.
+    names
+        Members of it.
+    """
+    parts = {name: drop_unknown_seeds(data.sel({dim: name})) for name in names}
+    return together(**parts).to_dataarray(dim)
+
+
+def together(**named: xr.DataArray) -> xr.Dataset:
+    """Quantities of several cases over the seeds (and epochs) that all of them have.
+
+    Settings, in which the cases differ, are dropped. Used by claims on more than one case: the
+    jackknife leaves out a seed of all of them.
+    """
+    plain = [values.reset_coords(drop=True) for values in named.values()]
+    return xr.Dataset(dict(zip(named, xr.align(*plain, join="inner"), strict=True)))
 
 
 # --- Curves --------------------------------------------------------------------------------------
@@ -259,23 +348,20 @@ def at_epoch(values: xr.DataArray, epoch: float) -> xr.DataArray:
     return xr.full_like(values.isel(epoch=0, drop=True), np.nan, dtype=float)
 
 
-def last_epoch(values: xr.DataArray) -> float:
+def last_epoch(values: xr.DataArray | xr.Dataset) -> float:
     """Last epoch of a case: as planned if its settings are known, else the last recorded one.
 
-    A run that diverged ends no earlier than planned. NaN without any value.
+    A run that diverged ends no earlier than planned. NaN for a case that was not run.
     """
-    known = values.notnull()
-    if not bool(known.any()):
-        return math.nan
     if "epochs" in values.coords and values["epochs"].ndim == 0:
         second = values.coords.get("then_epochs", xr.DataArray(0.0))
         return float(values["epochs"]) + float(second.fillna(0))
-    others = [dim for dim in values.dims if dim != "epoch"]
-    return float(values["epoch"].values[known.any(others).values].max())
+    known = values.notnull().any([dim for dim in values.dims if dim != "epoch"])
+    return float(values["epoch"].values[known.values].max()) if bool(known.any()) else math.nan
 
 
 def common_end(*curves: xr.DataArray) -> float:
-    """Last epoch that all of the cases reach; NaN if one of them has no values."""
+    """Last epoch that all of the cases reach; NaN if one of them was not run."""
     ends = [last_epoch(values) for values in curves]
     return math.nan if np.isnan(ends).any() else min(ends)
 
@@ -286,31 +372,46 @@ def final(values: xr.DataArray) -> xr.DataArray:
 
 
 def window(values: xr.DataArray, first: float, last: float) -> xr.DataArray:
-    """Epochs from first to last, both included; may be empty."""
+    """Epochs from first to last, both included, up to the end of the case; may be empty.
+
+    Beyond the end there is nothing to know: NaN in a window means that a run has failed.
+    """
     epoch = values["epoch"].values
+    if "epochs" in values.coords:
+        last = min(last, last_epoch(values))
     return values.isel(epoch=np.flatnonzero((epoch >= first) & (epoch <= last)))
 
 
 def smooth(values: xr.DataArray, width: int) -> xr.DataArray:
-    """Centred mean over ``width`` (odd) consecutive epochs; NaN where the window is not full."""
+    """Centred mean over ``width`` (odd) consecutive epochs, at those where the window is full."""
     if values.sizes["epoch"] < width:
-        return xr.full_like(values, np.nan, dtype=float)
-    return values.rolling(epoch=width, center=True, min_periods=width).mean()
+        return values.isel(epoch=[])
+    half = width // 2
+    inside = slice(half, values.sizes["epoch"] - half)
+    return values.rolling(epoch=width, center=True, min_periods=width).mean().isel(epoch=inside)
 
 
 def minimum(values: xr.DataArray) -> xr.DataArray:
-    """Smallest value over epochs, seed by seed; NaN without any."""
+    """Smallest value over epochs, seed by seed; NaN if an epoch is unknown or there is none.
+
+    What a run that diverged would have reached is not known.
+    """
     if not values.sizes["epoch"]:
         return values.sum("epoch", min_count=1)
-    return values.min("epoch")
+    return values.min("epoch", skipna=False)
 
 
 def minimum_epoch(values: xr.DataArray) -> xr.DataArray:
-    """Epoch of the smallest value, the first one if there are several; NaN without any."""
+    """Epoch of the smallest value, the first one if there are several; NaN as in `minimum`."""
     if not values.sizes["epoch"]:
         return values.sum("epoch", min_count=1)
-    known = values.notnull().any("epoch")
+    known = values.notnull().all("epoch")
     return values["epoch"][values.fillna(np.inf).argmin("epoch")].drop_vars("epoch").where(known)
+
+
+def last_finite_epoch(values: xr.DataArray) -> xr.DataArray:
+    """Last epoch with a finite value, seed by seed; NaN without any."""
+    return values["epoch"].where(np.isfinite(values)).max("epoch")
 
 
 def first_epoch(condition: xr.DataArray) -> xr.DataArray:
@@ -322,33 +423,7 @@ def first_epoch(condition: xr.DataArray) -> xr.DataArray:
     return epoch.astype(float).where(held, np.inf)
 
 
-def first_epoch_at_or_below(values: xr.DataArray, level: float) -> xr.DataArray:
-    """First epoch at which values are at most ``level``, seed by seed.
-
-    Returns
-    -------
-    xr.DataArray
-        Infinite for a run that never gets there, also if it diverges; NaN without any value.
-    """
-    return first_epoch(values <= level).where(values.notnull().any("epoch"))
-
-
 def over_seeds(values: xr.DataArray) -> float:
     """Mean over seeds and all other dimensions; NaN if an entry is unknown or there is none."""
     entries = np.ravel(values.values.astype(float))
     return float(entries.mean()) if entries.size else math.nan
-
-
-def of_known_seeds(values: xr.DataArray) -> xr.DataArray:
-    """Drop seeds without any value from a selection: the jackknife would count them."""
-    return values.dropna("seed", how="all")
-
-
-def together(**named: xr.DataArray) -> xr.Dataset:
-    """Quantities of several cases over the seeds (and epochs) that all of them have.
-
-    Settings, in which the cases differ, are dropped. Used by claims on more than one case: the
-    jackknife leaves out a seed of all of them.
-    """
-    plain = [values.reset_coords(drop=True) for values in named.values()]
-    return xr.Dataset(dict(zip(named, xr.align(*plain, join="inner"), strict=True)))

@@ -129,11 +129,6 @@ def squared_loss_flow(time: Array) -> Array:
     return np.exp(-2 * np.asarray(time, dtype=float))
 
 
-def squared_loss_steps(alpha: float, steps: Array) -> Array:
-    """Squared loss over its start after discrete steps of a linear model: (1 - alpha)^(2 k)."""
-    return (1 - alpha) ** (2 * np.asarray(steps, dtype=float))
-
-
 # --- Sizes ----------------------------------------------------------------------------------------
 
 

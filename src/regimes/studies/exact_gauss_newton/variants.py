@@ -10,19 +10,23 @@ apart, and claims leave out the first, not the second.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
+from regimes.store import described
+from regimes.studies.exact_gauss_newton.comparisons import final_ratio, over_decrease
 from regimes.studies.exact_gauss_newton.reading import (
+    RAN,
     at_epoch,
     cases,
+    common_end,
     last_epoch,
     minimum,
     minimum_epoch,
     pick,
+    side_by_side,
     window,
 )
 
@@ -43,12 +47,20 @@ SGD = {"optimizer": "sgd"}
 
 CURVES = {
     "running_loss": "mean loss of the batches of an epoch, each before its update",
-    "train_loss": "loss on the training data after an epoch",
+    "train_loss": "loss on training samples, at most 1000 of them, after an epoch",
     "test_loss": "loss on the test data after an epoch",
     "test_accuracy": "accuracy on the test data after an epoch",
 }
 LOSS = "running_loss"
-VARIANT = {"long_name": "variant of the run", "units": "1"}
+TEXTS = {
+    "variant": "variant of the run",
+    "seed": "seed",
+    "epoch": "epochs of training",
+    "ran": RAN,
+    "last_epoch": "planned epochs of training",
+    "switch_epoch": "epochs before the change of the optimizer",
+    "data": "data set",
+}
 
 
 # --- Curves --------------------------------------------------------------------------------------
@@ -77,71 +89,54 @@ def gather(
     -------
     xr.Dataset
         The variables over (variant, seed, epoch), NaN where a variant was not run, has no such
-        seed, is shorter than others or diverged; ``ran`` (variant, seed): 1 where a run exists;
-        over variant: ``last_epoch`` and ``switch_epoch``, planned epochs in all and before a
-        change of the optimizer (NaN without one), and ``data``, "" where it was not run.
+        seed, is shorter than others or diverged; coordinate ``ran`` (variant, seed): 1 where a run
+        exists; over variant: ``last_epoch`` and ``switch_epoch``, planned epochs in all and before
+        a change of the optimizer (NaN without one), and ``data``, "" where it was not run.
     """
     everything = cases(experiments, list(names))
-    found = [pick(everything, prefer, **settings) for settings in variants.values()]
-    axis = xr.Variable("variant", list(variants), VARIANT)
-    plain = [each[list(names)].reset_coords(drop=True) for each in found]
-    result = xr.concat(plain, axis, join="outer", combine_attrs="drop")
-    ran = np.any([result[name].notnull().any("epoch") for name in names], axis=0)
-    result = result.assign(ran=(("variant", "seed"), ran.astype(float)))
-    plan = [_plan(each) for each in found]
+    found = {name: pick(everything, prefer, **each) for name, each in variants.items()}
+    result = side_by_side(found, "variant")
+    plan = [_plan(each) for each in found.values()]
     for name in plan[0]:
         result[name] = ("variant", [each[name] for each in plan])
-    texts = {
-        **names,
-        "ran": "1 where a run exists",
-        "last_epoch": "epochs of training",
-        "switch_epoch": "epochs before the change of the optimizer",
-        "data": "data set",
-    }
-    for name, text in texts.items():
-        result[name].attrs = {"long_name": text, "units": "1"}
-    return result
+    return described(result, TEXTS | dict(names))
 
 
 def _plan(found: xr.Dataset) -> dict[str, float | str]:
     """Planned length of a case, the epoch of its switch and its data; unknown if it was not run."""
-    end = max((last_epoch(values) for values in found.data_vars.values()), key=np.nan_to_num)
-    known = not math.isnan(end) and "epochs" in found.coords
-    first = float(found["epochs"]) if known else math.nan
+    if not (found["ran"] > 0).any():
+        return {"last_epoch": np.nan, "switch_epoch": np.nan, "data": ""}
+    end, first = last_epoch(found), float(found["epochs"])
     return {
         "last_epoch": end,
-        "switch_epoch": first if known and end > first else math.nan,
-        "data": str(found["data"].values) if known else "",
+        "switch_epoch": first if end > first else np.nan,
+        "data": str(found["data"].values),
     }
 
 
 # --- Numbers per seed ----------------------------------------------------------------------------
 
 
-def common_end(curves: xr.Dataset, *variants: str) -> float:
-    """Last epoch that all of these variants have; NaN if one of them was not run.
-
-    It is the planned one: a run that diverged has no value there, and is not judged by the
-    last value that it had.
-    """
-    return float(curves["last_epoch"].sel(variant=list(variants)).values.min())
+def curve_of(curves: xr.Dataset, variant: str, name: str = LOSS) -> xr.DataArray:
+    """Curve (seed, epoch) of a variant, with its planned length as `reading` knows it."""
+    one = curves.sel(variant=variant)
+    return one[name].reset_coords(drop=True).assign_coords(epochs=one["last_epoch"].values)
 
 
 def level(curves: xr.Dataset, variant: str, epoch: float) -> xr.DataArray:
     """Running train loss of a variant at an epoch, (seed); NaN if it was not recorded."""
-    return at_epoch(curves[LOSS].sel(variant=variant, drop=True), epoch)
+    return at_epoch(curve_of(curves, variant), epoch)
 
 
 def final_levels(curves: xr.Dataset, *variants: str) -> xr.DataArray:
     """Running train loss of variants at their last common epoch, (variant, seed)."""
-    end = common_end(curves, *variants)
+    end = common_end(*(curve_of(curves, name) for name in variants))
     return at_epoch(curves[LOSS].sel(variant=list(variants)), end)
 
 
-def final_ratio(curves: xr.Dataset, above: str, below: str) -> xr.DataArray:
+def final_over(curves: xr.Dataset, above: str, below: str) -> xr.DataArray:
     """Running train loss of one variant over that of another at the last common epoch, (seed)."""
-    end = common_end(curves, above, below)
-    return level(curves, above, end) / level(curves, below, end)
+    return final_ratio(curve_of(curves, above), curve_of(curves, below))
 
 
 def ratio_at(curves: xr.Dataset, above: str, below: str, epoch: float) -> xr.DataArray:
@@ -155,27 +150,22 @@ def smallest_over(curves: xr.Dataset, variants: Sequence[str], reference: str) -
     Returns
     -------
     xr.DataArray
-        NaN for a seed that lacks one of the variants: it might be the smallest. A run that
-        diverged is not the smallest.
+        NaN for a seed that lacks one of the variants, or with which one diverged: it might have
+        been the smallest.
     """
-    end = common_end(curves, *variants, reference)
-    levels = at_epoch(curves[LOSS].sel(variant=list(variants)), end)
-    ran = curves["ran"].sel(variant=list(variants)) > 0
-    smallest = levels.fillna(np.inf).where(ran).min("variant", skipna=False)
-    return smallest.where(not math.isnan(end)) / level(curves, reference, end)
+    levels = final_levels(curves, *variants, reference)
+    smallest = levels.sel(variant=list(variants)).min("variant", skipna=False)
+    return smallest / levels.sel(variant=reference, drop=True)
 
 
 def lowest(curves: xr.Dataset, variant: str, after: float = 0) -> xr.DataArray:
-    """Smallest running train loss of a variant after an epoch, (seed); NaN if there is none.
-
-    A run that diverged counts with what it reached before.
-    """
-    return minimum(window(curves[LOSS].sel(variant=variant, drop=True), after + 1, np.inf))
+    """Smallest running train loss of a variant after an epoch, (seed); see `reading.minimum`."""
+    return minimum(window(curve_of(curves, variant), after + 1, np.inf))
 
 
 def epoch_of_lowest(curves: xr.Dataset, variant: str) -> xr.DataArray:
-    """Epoch of the smallest running train loss from the first epoch on, (seed); NaN if none."""
-    return minimum_epoch(window(curves[LOSS].sel(variant=variant, drop=True), 1, np.inf))
+    """Epoch of the smallest running train loss from the first epoch on, (seed)."""
+    return minimum_epoch(window(curve_of(curves, variant), 1, np.inf))
 
 
 def late_share(curves: xr.Dataset, variant: str, end: float) -> xr.DataArray:
@@ -193,11 +183,12 @@ def late_share(curves: xr.Dataset, variant: str, end: float) -> xr.DataArray:
     Returns
     -------
     xr.DataArray
-        (L(end/2) - L(end)) / (L(0) - L(end)), negative where the loss rises again. The middle is
-        rounded down.
+        (L(end/2) - L(end)) / (L(0) - L(end)), negative where the loss rises again and infinite
+        where it ends at or above its start. The middle is rounded down.
     """
-    start, half, last = (level(curves, variant, epoch) for epoch in (0, end // 2, end))
-    return (half - last) / (start - last)
+    loss = curves[LOSS].sel(variant=variant, drop=True)
+    start, half, last = (at_epoch(loss, epoch) for epoch in (0, end // 2, end))
+    return over_decrease(half - last, start - last)
 
 
 def with_numbers(curves: xr.Dataset, numbers: Mapping[str, tuple[xr.DataArray, str]]) -> xr.Dataset:

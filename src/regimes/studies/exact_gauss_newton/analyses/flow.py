@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from regimes.fit.grids import by_setting
+from regimes.store import described
 from regimes.studies.exact_gauss_newton import theory
+from regimes.studies.exact_gauss_newton.reading import RAN, on_grid
 
 END = 1.0  # time at which squared losses are compared
 TIMES = (1, 2, 5, 10, 20)  # alpha t at which cross-entropies are compared
@@ -22,6 +23,8 @@ TEXTS = {
     "loss_ratio": "squared loss over its start",
     "end_ratio": "squared loss at t = 1 over its start",
     "alpha_eff": "step alpha = lr_code L in function space",
+    "ran": RAN,
+    "trained_ran": RAN,
     "trained_seed": "seed of the trained network",
     "epoch": "number of updates, full batch",
     "train_loss": "train cross-entropy of the network",
@@ -48,24 +51,22 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
         ``loss_ratio`` (weight_std, alpha, seed, step), ``end_ratio`` (weight_std, alpha, seed);
         ``train_loss`` and ``recursion`` (alpha_eff, trained_seed, epoch), ``deviation``
         (alpha_eff, trained_seed, alpha_time), NaN at times that were not reached;
-        ``start_change`` and ``classes``, numbers.
+        ``start_change`` and ``classes``, numbers. Coordinates ``ran`` (weight_std, alpha, seed) and
+        ``trained_ran`` (alpha_eff, trained_seed), 1 where a run exists.
     """
     parts = [
         _squared(experiments["squared_loss_flow_toy"]),
         _cross_entropy(experiments["function_space_recursion"]),
         xr.Dataset({"start_change": ((), theory.first_step_change(**START))}),
     ]
-    result = xr.merge(parts, join="exact")
-    for name in result.variables:
-        result[name].attrs = {"long_name": TEXTS[str(name)], "units": "1"}
-    return result.assign_attrs({})
+    return described(xr.merge(parts, join="exact"), TEXTS)
 
 
 def _squared(runs: xr.Dataset) -> xr.Dataset:
     """Squared losses over their start."""
-    loss = by_setting(runs[["loss"]], ["weight_std", "alpha", "seed"])["loss"]
+    loss = on_grid(runs[["loss"]], ["weight_std", "alpha", "seed"])["loss"]
     ratio = loss / loss.isel(step=0, drop=True)
-    ends = [_at_step(ratio.sel(alpha=a), END / float(a)) for a in ratio["alpha"]]
+    ends = [_at_step(ratio.sel(alpha=a).drop_vars("ran"), END / float(a)) for a in ratio["alpha"]]
     end = xr.concat(ends, "alpha").transpose("weight_std", "alpha", "seed")
     return xr.Dataset({"loss_ratio": ratio, "end_ratio": end})
 
@@ -75,7 +76,7 @@ def _cross_entropy(runs: xr.Dataset) -> xr.Dataset:
     names = ["train_loss", "initial_logits", "label"]
     settings = [name for name, c in runs.coords.items() if c.dims == ("run",)]
     kept = runs[names].drop_vars([n for n in settings if n not in ("alpha_eff", "seed")])
-    grid = by_setting(kept, ["alpha_eff", "seed"]).rename(seed="trained_seed")
+    grid = on_grid(kept, ["alpha_eff", "seed"], "trained_ran").rename(seed="trained_seed")
     measured = grid["train_loss"].transpose("alpha_eff", "trained_seed", "epoch")
     logits = grid["initial_logits"].transpose("alpha_eff", "trained_seed", "sample", "class")
     labels = grid["label"].transpose("alpha_eff", "trained_seed", "sample")
@@ -90,7 +91,7 @@ def _cross_entropy(runs: xr.Dataset) -> xr.Dataset:
     )
     expected[known] = losses[:, measured["epoch"].values]
     recursion = measured.copy(data=expected).where(measured.notnull())
-    gap = abs(measured / recursion - 1)
+    gap = abs(measured / recursion - 1).drop_vars("trained_ran")
     deviation = xr.concat([_at_time(gap, time) for time in TIMES], "alpha_time")
     deviation = deviation.assign_coords(alpha_time=list(map(float, TIMES)))
     return xr.Dataset(

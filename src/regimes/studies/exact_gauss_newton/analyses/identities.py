@@ -8,8 +8,16 @@ import numpy as np
 import xarray as xr
 
 from regimes.fit.grids import by_setting
+from regimes.store import described
 from regimes.studies.exact_gauss_newton import theory
-from regimes.studies.exact_gauss_newton.reading import cases, final, pick
+from regimes.studies.exact_gauss_newton.reading import (
+    RAN,
+    cases,
+    final,
+    long_names,
+    on_grid,
+    pick,
+)
 
 TRAINED = "mini_batch_hard"
 TEXTS = {
@@ -18,6 +26,7 @@ TEXTS = {
     "trained_seed": "seed of the trained network",
     "output_slope": "slope of ln output_difference on ln alpha",
     "inversion_error": "|inverse(forward(x)) - x| / |x| after the last epoch of GN training",
+    "ran": RAN,
     "counted": "trainable parameters, counted from the shapes",
     "formula": "trainable parameters 2 L (h d' + h)",
     "inputs": "input dimension d of the counted network",
@@ -38,16 +47,18 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
     xr.Dataset
         Over (activation, seed): ``residual``, ``residual_uncorrected``, ``norm_ratio``,
         ``output_slope``; ``block_error`` also over ``block``, ``output_difference`` over ``alpha``.
-        ``inversion_error`` (trained_seed), NaN without trained runs; ``counted`` and ``formula``
-        over ``inputs``.
+        Coordinate ``ran`` (activation, seed), 1 where a toy was run. ``inversion_error``
+        (trained_seed) of all seeds that were run, NaN without trained runs; ``counted`` and
+        ``formula`` over ``inputs``.
     """
-    toys = by_setting(experiments["right_inverse_toy"], ["activation", "seed"])
+    toys = on_grid(experiments["right_inverse_toy"], ["activation", "seed"])
     result = toys.assign(output_slope=_slope(toys["output_difference"]))
     trained = {name: experiments[name] for name in (TRAINED,) if name in experiments}
     error = pick(cases(trained, ["inversion_error"])["inversion_error"], TRAINED, optimizer="gn")
     error = final(error).reset_coords(drop=True).rename(seed="trained_seed")
     parts = [result, error.to_dataset(name="inversion_error"), _sizes(experiments)]
-    return _described(xr.merge(parts, join="exact"))
+    found = xr.merge(parts, join="exact")
+    return described(found, long_names(found) | TEXTS)
 
 
 def _slope(values: xr.DataArray) -> xr.DataArray:
@@ -66,10 +77,3 @@ def _sizes(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
     ]
     counted = runs["parameters"].to_dataset(name="counted").assign(formula=("run", formula))
     return by_setting(counted, ["inputs"])
-
-
-def _described(data: xr.Dataset) -> xr.Dataset:
-    for name, variable in data.variables.items():
-        plain = variable.attrs.get("long_name", str(name).replace("_", " "))
-        data[name].attrs = {"long_name": TEXTS.get(str(name), plain), "units": "1"}
-    return data.assign_attrs({})

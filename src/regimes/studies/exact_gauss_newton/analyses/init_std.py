@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import xarray as xr
 
+from regimes.studies.exact_gauss_newton.reading import common_end
 from regimes.studies.exact_gauss_newton.variants import (
     ADAM,
     BASE_GN,
-    common_end,
-    final_ratio,
+    curve_of,
+    final_over,
     gather,
     late_share,
     smallest_over,
@@ -40,11 +41,11 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         Adam). The last epoch is the last that all compared runs have.
     """
     curves = gather(experiments, VARIANTS, OWN)
-    end = common_end(curves, *SIGMAS)
+    end = common_end(*(curve_of(curves, name) for name in SIGMAS))
     shares = [late_share(curves, name, end) for name in SIGMAS]
     numbers = {
         "wide_over_narrow": (
-            final_ratio(curves, "gn_1e-2", "gn_1e-6"),
+            final_over(curves, "gn_1e-2", "gn_1e-6"),
             "final running train loss, sigma 1e-2 over sigma 1e-6",
         ),
         "late_share": (

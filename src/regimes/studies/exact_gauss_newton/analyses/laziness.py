@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import xarray as xr
 
-from regimes.studies.exact_gauss_newton.probes import by_optimizer, described, probed
+from regimes.store import described
+from regimes.studies.exact_gauss_newton import probes
+from regimes.studies.exact_gauss_newton.probes import by_optimizer, probed
 
 TEXTS = {
     "ntk_similarity": "similarity of the tangent kernel to its initial value",
@@ -28,4 +30,6 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         ``ntk_similarity``, ``ntk_velocity``, ``running_loss`` (optimizer, seed, epoch) and
         ``cka_initial`` (optimizer, seed, epoch, block) of the runs of `probes.by_optimizer`.
     """
-    return described(by_optimizer(experiments, probed(experiments), list(TEXTS)), TEXTS)
+    return described(
+        by_optimizer(experiments, probed(experiments), list(TEXTS)), probes.TEXTS | TEXTS
+    )

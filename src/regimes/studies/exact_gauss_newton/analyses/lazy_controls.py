@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import xarray as xr
 
-from regimes.studies.exact_gauss_newton.probes import described, probed
+from regimes.studies.exact_gauss_newton.probes import probed
 from regimes.studies.exact_gauss_newton.reading import cases, matching
 
-TEXTS = {
-    "ntk_similarity": "similarity of the tangent kernel to its initial value",
-    "cka_initial": "linear CKA of block outputs with their initial values",
-    "running_loss": "mean over the updates of the epoch of the batch loss before each",
-}
+NAMES = ("ntk_similarity", "cka_initial", "running_loss")
 
 
 def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
@@ -35,5 +31,5 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         for name in ("lazy_low_dim", probed(experiments))
         if name in experiments
     }
-    data = cases(found, tuple(TEXTS))
-    return described(data.isel(case=matching(data)), TEXTS)
+    data = cases(found, NAMES)
+    return data.isel(case=matching(data))

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from regimes.studies.exact_gauss_newton.reading import at_epoch, cases, last_epoch
+from regimes.studies.exact_gauss_newton.reading import (
+    at_epoch,
+    cases,
+    drop_unknown_seeds,
+    last_epoch,
+)
 
 CURVES = ("running_loss", "train_loss", "test_loss", "test_accuracy")
 FULL, MINI = "no_bottleneck_full", "no_bottleneck_mini"
@@ -46,6 +51,6 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 def _level(loss: xr.DataArray, epoch: int) -> float:
     """Seed mean of the loss after an epoch, or after the last one; NaN if a seed diverged."""
-    loss, end = loss.dropna("seed", how="all"), last_epoch(loss)
-    survived = bool(at_epoch(loss, end).notnull().all()) and loss.sizes["seed"] > 0
-    return float(at_epoch(loss, min(epoch, end)).mean("seed")) if survived else np.nan
+    loss, end = drop_unknown_seeds(loss), last_epoch(loss)
+    survived = bool(np.isfinite(at_epoch(loss, end)).all())
+    return float(at_epoch(loss, min(epoch, end)).mean("seed", skipna=False)) if survived else np.nan

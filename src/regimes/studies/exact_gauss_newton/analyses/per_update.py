@@ -5,20 +5,19 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from regimes.studies.exact_gauss_newton.reading import cases, minimum, pick, window
+from regimes.studies.exact_gauss_newton.comparisons import over_decrease
+from regimes.studies.exact_gauss_newton.reading import cases, common_end, pick, window
 from regimes.studies.exact_gauss_newton.variants import (
     ADAM,
     BASE_GN,
     SGD,
-    common_end,
+    curve_of,
     gather,
     with_numbers,
 )
 
-NAMES = {
-    "pct_change_mean": "percent change of a batch's loss by its own update, mean over an epoch",
-    "pct_change_std": "percent change of a batch's loss by its own update, spread over an epoch",
-}
+CHANGE = "pct_change_mean"
+NAMES = {CHANGE: "percent change of a batch's loss by its own update, mean over an epoch"}
 VARIANTS = {"gn": BASE_GN, "adam": ADAM, "sgd": SGD}
 EARLY = 10
 PAPER_STEP = {"data": "cifar10", "alpha_eff": 0.6}
@@ -35,21 +34,17 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        ``pct_change_mean``, ``pct_change_std`` (variant, seed, epoch); over seed: ``first_change``
-        (percent change by the first GN update), ``first_change_images`` (the same for CIFAR-10 at
-        alpha = 0.6, else NaN), ``lead_early`` (mean change by GN over epochs 1-10 over the more
-        negative one of Adam and SGD), ``lead_late`` (difference to the more negative of Adam and
-        SGD in the last tenth of the epochs over its largest value in the first third) and
-        ``lead_share`` (share of the first four fifths of the epochs in which GN is below both).
+        ``pct_change_mean`` (variant, seed, epoch); over seed: ``first_change_images`` (percent
+        change by the first GN update for CIFAR-10 at alpha = 0.6, else NaN), ``lead_early`` (mean
+        change by GN over epochs 1-10 over the more negative one of Adam and SGD), ``lead_late``
+        (difference to the more negative of Adam and SGD in the last tenth of the epochs over its
+        largest value in the first third) and ``lead_share`` (share of the first four fifths of the
+        epochs in which GN is below both).
     """
     curves = gather(experiments, VARIANTS, "mini_batch_hard", NAMES)
-    end = common_end(curves, *VARIANTS)
-    change = curves["pct_change_mean"]
+    end = common_end(*(curve_of(curves, name, CHANGE) for name in VARIANTS))
+    change = curves[CHANGE]
     numbers = {
-        "first_change": (
-            first_change(experiments),
-            "percent change of the loss of the first batch by the first GN update",
-        ),
         "first_change_images": (
             first_change(experiments, **PAPER_STEP),
             "percent change of the loss of the first batch by the first GN update, CIFAR-10",
@@ -75,7 +70,7 @@ def first_change(experiments: dict[str, xr.Dataset], **settings) -> xr.DataArray
     first = {
         name: data[["batch_loss", "batch_loss_after"]].isel(update=slice(0, 1))
         for name, data in experiments.items()
-        if "batch_loss" in data
+        if "batch_loss_after" in data
     }
     both = cases(first, ["batch_loss", "batch_loss_after"])
     both = pick(both, "mini_batch_hard", **BASE_GN, **settings).isel(update=0, drop=True)
@@ -86,6 +81,12 @@ def first_change(experiments: dict[str, xr.Dataset], **settings) -> xr.DataArray
 def better_first_order(change: xr.DataArray) -> xr.DataArray:
     """The more negative change of Adam and SGD; NaN where one is unknown."""
     return change.sel(variant=["adam", "sgd"]).min("variant", skipna=False)
+
+
+def over_better(change: xr.DataArray) -> xr.DataArray:
+    """Change by GN over the more negative one of Adam and SGD; NaN where that is no decrease."""
+    better = better_first_order(change)
+    return change.sel(variant="gn", drop=True) / better.where(better < 0)
 
 
 def _mean(values: xr.DataArray, first: float, last: float) -> xr.DataArray:
@@ -106,8 +107,7 @@ def lead_early(change: xr.DataArray, end: float) -> xr.DataArray:
     end
         Last epoch.
     """
-    early = _mean(change, 1, np.minimum(EARLY, end))
-    return early.sel(variant="gn", drop=True) / better_first_order(early)
+    return over_better(_mean(change, 1, np.minimum(EARLY, end)))
 
 
 def lead_late(change: xr.DataArray, end: float) -> xr.DataArray:
@@ -119,12 +119,19 @@ def lead_late(change: xr.DataArray, end: float) -> xr.DataArray:
         Percent change (variant, seed, epoch).
     end
         Last epoch; the last tenth and the first third have at least one epoch.
+
+    Returns
+    -------
+    xr.DataArray
+        Infinite where GN does not lead in the first third, so that there is nothing to shrink.
     """
-    lead = change.sel(variant="gn", drop=True) - better_first_order(change)
+    lead = better_first_order(change) - change.sel(variant="gn", drop=True)
     # Whole epochs after nine tenths of the run; an end that is not known leaves none, and NaN.
     late = _mean(lead, np.minimum(np.floor(0.9 * end) + 1, end), end)
-    # The lead is negative where GN improves its batch more: the largest is the lowest.
-    return late / minimum(window(lead, 1, np.maximum(end / 3, 1)))
+    early = window(lead, 1, np.maximum(end / 3, 1))
+    if not early.sizes["epoch"]:
+        return late
+    return over_decrease(late, early.max("epoch", skipna=False))
 
 
 def lead_share(change: xr.DataArray, end: float) -> xr.DataArray:

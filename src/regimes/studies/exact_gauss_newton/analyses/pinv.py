@@ -7,7 +7,7 @@ import xarray as xr
 from regimes.studies.exact_gauss_newton.variants import (
     ADAM,
     BASE_GN,
-    final_ratio,
+    final_over,
     gather,
     ratio_at,
     smallest_over,
@@ -48,7 +48,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     damping = (
         ratio_at(curves, "damp", "truncate", LAPTOP_EPOCH)
         if small
-        else final_ratio(curves, "damp", "truncate")
+        else final_over(curves, "damp", "truncate")
     )
     text = "running train loss"
     numbers = {
@@ -57,7 +57,7 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
             f"{text} at epoch 20 (MNIST-1D) or last, damping over truncation",
         ),
         "noise_over_damp": (
-            final_ratio(curves, "noise", "damp"),
+            final_over(curves, "noise", "damp"),
             f"final {text}, noise over damping",
         ),
         "truncate_over_adam": (

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import xarray as xr
 
-from regimes.fit.grids import by_setting
+from regimes.store import described
 from regimes.studies.exact_gauss_newton import theory
+from regimes.studies.exact_gauss_newton.reading import RAN, long_names, on_grid
 
 TEXTS = {
     "data": "inputs of the features",
@@ -16,6 +17,7 @@ TEXTS = {
     "relative_value": "singular values over the largest",
     "excess_rank": "rank minus h + 1, the largest rank of linear features",
     "rtol": "singular values below rtol times the largest do not count",
+    "ran": RAN,
     "samples": "number of samples n",
 }
 
@@ -33,18 +35,15 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
     xr.Dataset
         Over (data, activation, seed): ``relative_value`` (also over index), ``rank``,
         ``half_inputs``, ``excess_rank``, ``rtol``, ``samples``; NaN for pairs of data and
-        activation that were not computed.
+        activation that were not computed, where the coordinate ``ran`` is 0.
     """
     runs = experiments["feature_rank"].reset_coords(["rtol", "samples"])
     wanted = ["singular_value", "rank", "half_inputs", "rtol", "samples"]
-    found = by_setting(runs[wanted], ["data", "activation", "seed"])
+    found = on_grid(runs[wanted], ["data", "activation", "seed"])
     values = found["singular_value"]
     largest = theory.linear_feature_rank(2 * found["half_inputs"])
     result = found.drop_vars("singular_value").assign(
         relative_value=values / values.isel(index=0, drop=True),
         excess_rank=found["rank"] - largest,
     )
-    for name, variable in result.variables.items():
-        text = TEXTS.get(str(name), variable.attrs.get("long_name"))
-        result[name].attrs = {"long_name": text, "units": "1"}
-    return result.assign_attrs({})
+    return described(result, long_names(result) | TEXTS)

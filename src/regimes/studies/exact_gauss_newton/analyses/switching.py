@@ -7,7 +7,7 @@ import xarray as xr
 from regimes.studies.exact_gauss_newton.variants import (
     ADAM,
     BASE_GN,
-    final_ratio,
+    final_over,
     gather,
     level,
     lowest,
@@ -51,11 +51,11 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
             "lowest running train loss of GN after Adam over the one before the switch",
         ),
         "adam_gn_over_adam": (
-            final_ratio(curves, "adam_gn", "adam"),
+            final_over(curves, "adam_gn", "adam"),
             "final running train loss, Adam then GN over Adam",
         ),
         "adam_gn_over_gn": (
-            final_ratio(curves, "adam_gn", "gn"),
+            final_over(curves, "adam_gn", "gn"),
             "final running train loss, Adam then GN over GN",
         ),
         "adam_after_gn": (

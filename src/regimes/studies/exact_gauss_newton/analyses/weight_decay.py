@@ -8,7 +8,7 @@ import xarray as xr
 from regimes.studies.exact_gauss_newton.variants import (
     ADAM,
     BASE_GN,
-    final_ratio,
+    final_over,
     gather,
     ratio_at,
     with_numbers,
@@ -42,9 +42,9 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
             abs(ratio_at(curves, "gn_decay", "gn", EPOCH) - 1),
             f"{text} at epoch {EPOCH}, absolute",
         ),
-        "change_at_end": (abs(final_ratio(curves, "gn_decay", "gn") - 1), f"{text}, last epoch"),
+        "change_at_end": (abs(final_over(curves, "gn_decay", "gn") - 1), f"{text}, last epoch"),
         "over_adam": (
-            final_ratio(curves, "gn_decay", "adam"),
+            final_over(curves, "gn_decay", "adam"),
             "final running train loss, GN with weight decay over Adam",
         ),
     }

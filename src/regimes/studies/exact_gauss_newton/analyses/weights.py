@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import xarray as xr
 
-from regimes.studies.exact_gauss_newton.probes import by_optimizer, described
+from regimes.store import described
+from regimes.studies.exact_gauss_newton import probes
+from regimes.studies.exact_gauss_newton.probes import by_optimizer
 
 TEXTS = {
     "weight_cosine": "cosine between initial and present weights",
@@ -26,4 +28,6 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
     xr.Dataset
         ``weight_cosine``, ``weight_change``, ``weight_norm`` (optimizer, seed, epoch, half).
     """
-    return described(by_optimizer(experiments, "mini_batch_hard", list(TEXTS)), TEXTS)
+    return described(
+        by_optimizer(experiments, "mini_batch_hard", list(TEXTS)), probes.TEXTS | TEXTS
+    )

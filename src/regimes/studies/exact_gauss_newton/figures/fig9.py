@@ -11,10 +11,8 @@ from matplotlib.figure import Figure
 from regimes.plot import style
 from regimes.studies.exact_gauss_newton.lazy_panels import optimizer_handles
 from regimes.studies.exact_gauss_newton.panels import COLOURS, band, log_loss
-from regimes.studies.exact_gauss_newton.probes import OPTIMIZERS
+from regimes.studies.exact_gauss_newton.probes import EARLY, OPTIMIZERS
 from regimes.studies.exact_gauss_newton.reading import at_epoch
-
-EARLY = 10  # epoch that claims on small networks look at
 
 
 def _half_layers(axes: Axes, values: xr.DataArray) -> None:

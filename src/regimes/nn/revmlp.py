@@ -251,10 +251,11 @@ class RevMLP:
         """Directional derivative of ``u -> phi(u) W`` along a tangent (..., B, h)."""
         if self.width is not None:
             tangent = lanewise.product(tangent, params[f"c{half}"])
-        if not self.linear(half):
-            # From the activations themselves; the derivative of ReLU at zero is zero.
-            slope = at.features > 0 if self.activation == "relu" else 1 - at.features.square()
-            tangent = tangent * slope
+        if not self.linear(half):  # derivatives from the activations themselves
+            if self.activation == "relu":  # zero at zero
+                tangent = torch.ops.aten.threshold_backward(tangent, at.features, 0)
+            else:
+                tangent = tangent * (1 - at.features.square())
         return lanewise.product(tangent, params[f"w{half}"])
 
     def expand(self, params: Parameters, half: str, source: Tensor) -> Tensor:

@@ -145,17 +145,19 @@ def solve(
 def _solve(features, target, rule, factor, generators) -> Solved:
     route = rule.route_for(features.dtype)
     exact = features.dtype if route == "gram" else torch.float64
-    with_ones = torch.cat([features, features.new_ones(*features.shape[:-1], 1)], -1)
-    inverted = with_ones
     if rule.mode == "noise":
         if len(generators) != len(features):
             raise ValueError(f"{len(features)} runs need as many generators for the mode 'noise'")
-        inverted, factor = with_ones + _noise(with_ones, rule.noise, generators), None
-    wanted = target.to(exact)
-    if route == "svd":
-        left, values, right = _thin_svd(inverted.to(exact))
+        true, factor = with_ones(features), None
+        noisy = true + _noise(true, rule.noise, generators)
+        inverted, ones = noisy[..., :-1], noisy[..., -1:]
     else:
-        left, values = _left_singular_system(inverted.to(exact), factor)
+        inverted, ones = features, features.new_ones(*features.shape[:-1], 1)
+    inverted, ones, wanted = (each.to(exact) for each in (inverted, ones, target))
+    if route == "svd":
+        left, values, right = _thin_svd(torch.cat([inverted, ones], -1))
+    else:
+        left, values = _left_singular_system(inverted, ones, factor)
         right = None
     largest = values.amax(-1)
     kept, inverse = _weights(values, largest, rule, exact)
@@ -163,26 +165,33 @@ def _solve(features, target, rule, factor, generators) -> Solved:
     if right is None:
         # 1 / S twice rather than once squared: tiny values must not overflow in float32.
         scaled = inverse.unsqueeze(-1) * (reciprocals(kept, values).unsqueeze(-1) * along)
-        solution = product(inverted.to(exact).mT, product(left, scaled))
+        back = product(left, scaled)
+        weight, bias = product(inverted.mT, back), (ones * back).sum(-2)
     else:
         solution = product(right, inverse.unsqueeze(-1) * along)
+        weight, bias = solution[..., :-1, :], solution[..., -1, :]
     if rule.mode == "noise":  # the change that the true features make of it
-        realised = product(with_ones.to(exact), solution)
+        realised = product(features.to(exact), weight) + bias.unsqueeze(-2)
     else:
         realised = product(left, (values * inverse).unsqueeze(-1) * along)
-    solution, realised = solution.to(features.dtype), realised.to(features.dtype)
+    realised = realised.to(features.dtype)
     length = _norm(target)
     missed = _norm(target - realised) / torch.where(length > 0, length, torch.ones_like(length))
     smallest = torch.where(kept, values, torch.inf).amin(-1)
     return Solved(
-        solution[..., :-1, :],
-        solution[..., -1, :],
+        weight.to(features.dtype),
+        bias.to(features.dtype),
         realised,
         kept.sum(-1).to(features.dtype),
         missed,
         largest.to(features.dtype),
         torch.where(smallest.isinf(), torch.nan, smallest).to(features.dtype),
     )
+
+
+def with_ones(features: Tensor) -> Tensor:
+    """Features with their column of ones, [phi, 1] (..., n, d' + 1)."""
+    return torch.cat([features, features.new_ones(*features.shape[:-1], 1)], -1)
 
 
 def reciprocals(kept: Tensor, values: Tensor) -> Tensor:
@@ -202,21 +211,24 @@ def _weights(values: Tensor, largest: Tensor, rule: Rule, dtype: torch.dtype):
     return kept, reciprocals(kept, values + shift)
 
 
-def _left_singular_system(matrix: Tensor, factor: Tensor | None) -> tuple[Tensor, Tensor]:
-    """U (R, n, r) and S (R, r) from the eigendecomposition of the smallest Gram matrix.
+def _left_singular_system(
+    features: Tensor, ones: Tensor, factor: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """U (R, n, r) and S (R, r) of ``[phi, c]`` from the smallest Gram matrix; c (R, n, 1).
 
     Values below the resolution of the Gram matrix are set to zero: their vectors are noise.
     """
-    if factor is None and matrix.shape[-1] < matrix.shape[-2]:
-        factor = matrix
-    if factor is not None and factor.shape[-1] < matrix.shape[-2]:
-        narrow = factor.to(matrix.dtype)
+    samples = features.shape[-2]
+    if factor is None and features.shape[-1] + 1 < samples:
+        factor = torch.cat([features, ones], -1)
+    if factor is not None and factor.shape[-1] < samples:
+        narrow = factor.to(features.dtype)
         squares, right = _eigh(product(narrow.mT, narrow))
         values = _roots(squares)
-        positive = values > 0
-        left = product(narrow, right * reciprocals(positive, values).unsqueeze(-2))
+        left = product(narrow, right * reciprocals(values > 0, values).unsqueeze(-2))
         return left, values
-    squares, left = _eigh(product(matrix, matrix.mT))
+    # The column is added by itself: appended to the features it would cost a copy of them.
+    squares, left = _eigh(product(features, features.mT).add_(ones * ones.mT))
     return left, _roots(squares)
 
 

@@ -28,6 +28,8 @@ ROUTES = ("auto", "gram", "gram64", "svd")
 
 # Singular values over the largest that a route resolves: about sqrt(n times the rounding error).
 RESOLUTION = {torch.float32: 1e-3, torch.float64: 1e-6}
+# What is left of single-precision features where the Gram matrix itself resolves more.
+SINGLE_FEATURES = 1e-5
 # Sizes of decomposed matrices are multiples of this many numbers, so that lanes stay aligned.
 MULTIPLE = 16
 
@@ -153,25 +155,27 @@ def _solve(features, target, rule, factor, generators) -> Solved:
         inverted, ones = noisy[..., :-1], noisy[..., -1:]
     else:
         inverted, ones = features, features.new_ones(*features.shape[:-1], 1)
-    inverted, ones, wanted = (each.to(exact) for each in (inverted, ones, target))
     if route == "svd":
-        left, values, right = _thin_svd(torch.cat([inverted, ones], -1))
+        left, values, right = _thin_svd(torch.cat([inverted, ones], -1).to(exact))
     else:
-        left, values = _left_singular_system(inverted, ones, factor)
+        left, values = _left_singular_system(inverted.to(exact), ones.to(exact), factor)
         right = None
     largest = values.amax(-1)
-    kept, inverse = _weights(values, largest, rule, exact)
-    along = product(left.mT, wanted)  # coordinates U^T v
+    resolution = RESOLUTION[exact]
+    if exact != features.dtype:
+        resolution = max(resolution, SINGLE_FEATURES)
+    kept, inverse = _weights(values, largest, rule, resolution)
+    along = product(left.mT, target.to(exact))  # coordinates U^T v
     if right is None:
         # 1 / S twice rather than once squared: tiny values must not overflow in float32.
         scaled = inverse.unsqueeze(-1) * (reciprocals(kept, values).unsqueeze(-1) * along)
-        back = product(left, scaled)
+        back = product(left, scaled).to(features.dtype)
         weight, bias = product(inverted.mT, back), (ones * back).sum(-2)
     else:
-        solution = product(right, inverse.unsqueeze(-1) * along)
+        solution = product(right, inverse.unsqueeze(-1) * along).to(features.dtype)
         weight, bias = solution[..., :-1, :], solution[..., -1, :]
     if rule.mode == "noise":  # the change that the true features make of it
-        realised = product(features.to(exact), weight) + bias.unsqueeze(-2)
+        realised = product(features, weight) + bias.unsqueeze(-2)
     else:
         realised = product(left, (values * inverse).unsqueeze(-1) * along)
     realised = realised.to(features.dtype)
@@ -179,8 +183,8 @@ def _solve(features, target, rule, factor, generators) -> Solved:
     missed = _norm(target - realised) / torch.where(length > 0, length, torch.ones_like(length))
     smallest = torch.where(kept, values, torch.inf).amin(-1)
     return Solved(
-        weight.to(features.dtype),
-        bias.to(features.dtype),
+        weight,
+        bias,
         realised,
         kept.sum(-1).to(features.dtype),
         missed,
@@ -199,14 +203,14 @@ def reciprocals(kept: Tensor, values: Tensor) -> Tensor:
     return torch.where(kept, 1 / torch.where(kept, values, 1.0), 0.0)
 
 
-def _weights(values: Tensor, largest: Tensor, rule: Rule, dtype: torch.dtype):
+def _weights(values: Tensor, largest: Tensor, rule: Rule, resolution: float):
     """Which singular values (R, r) are kept, and what stands for 1 / S in the inverse."""
     top = largest.unsqueeze(-1)
     if rule.mode == "truncate":
         kept = (values >= rule.rtol * top) & (values >= rule.atol) & (values > 0)
         return kept, reciprocals(kept, values)
-    # What the route cannot tell from zero has directions of rounding errors: no update there.
-    kept = values > RESOLUTION[dtype] * top
+    # What cannot be told from zero has directions of rounding errors: no update there.
+    kept = values > resolution * top
     shift = rule.damping * top if rule.mode == "damp" else 0.0
     return kept, reciprocals(kept, values + shift)
 

@@ -179,7 +179,7 @@ def bootstrap(
     capped = np.clip(drawn, -UNBOUNDED, UNBOUNDED)
     ends = np.nanquantile(capped, [(1 - confidence) / 2, (1 + confidence) / 2])
     # A neighbour that is not finite leaves a mixture of the two: count it as infinite too.
-    low, high = np.where(abs(ends) > UNBOUNDED / 1e6, np.sign(ends) * np.inf, ends)
+    low, high = np.where(abs(ends) > UNBOUNDED / 1e6, np.copysign(np.inf, ends), ends)
     return Measurement(value, float(low), float(high), seeds)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from regimes.nn.lanewise import product
 from regimes.nn.revmlp import Half, Parameters, Pass, RevMLP
-from regimes.optim.pseudo_inverse import Rule, Solved, solve
+from regimes.optim.pseudo_inverse import Rule, Solved, solve, with_ones
 
 Generators = Callable[[], Sequence[torch.Generator]]
 
@@ -91,8 +91,7 @@ def direction(
     def solved(half: str, at: Half, target: Tensor) -> Solved:
         factor = None
         if half in factors:
-            with_ones = at.source.new_ones(*at.source.shape[:-1], 1)
-            factor = torch.cat([product(at.source, factors[half]), with_ones], -1)
+            factor = with_ones(product(at.source, factors[half]))
         found[half] = solve(at.features, target, rule, factor=factor, generators=generators)
         return found[half]
 

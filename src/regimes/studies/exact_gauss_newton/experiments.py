@@ -15,12 +15,12 @@ from regimes.ensemble import engine
 from regimes.ensemble.batches import width_within
 from regimes.ensemble.losses import LOSSES
 from regimes.ensemble.programs import in_programs
-from regimes.ensemble.reversible import NOISE_SEED, GaussNewtonNetwork, ReversibleNetwork
+from regimes.ensemble.reversible import NOISE_SEED
 from regimes.ensemble.updates import UPDATES
 from regimes.nn.revmlp import RevMLP
-from regimes.optim.pseudo_inverse import Rule
 from regimes.studies.exact_gauss_newton import data_sets, recorder
-from regimes.studies.exact_gauss_newton.settings import DATA, REGRESSION, Train
+from regimes.studies.exact_gauss_newton.networks import model_of, network_of
+from regimes.studies.exact_gauss_newton.settings import REGRESSION, Train
 from regimes.studies.exact_gauss_newton.toy_experiments import TOY_TRAIN
 
 # Largest number of runs in one program: on a CPU the features of more leave the cache, on a GPU
@@ -125,26 +125,6 @@ def train_program(runs: Sequence[Train], device: torch.device) -> xr.Dataset:
         passed.append((found, watched))
         done += epochs
     return recorder.to_dataset(run, passed, observer)
-
-
-def model_of(run: Train) -> RevMLP:
-    """Network of a run."""
-    sizes = DATA[run.data]
-    return RevMLP(
-        sizes.features,
-        run.blocks,
-        run.width,
-        sizes.outputs,
-        first_block_linear=run.first_block_linear,
-    )
-
-
-def network_of(run: Train, optimizer: str, model: RevMLP, loss) -> ReversibleNetwork:
-    """Network with the direction that an optimizer follows."""
-    if optimizer != "gn":
-        return ReversibleNetwork(model, loss)
-    rule = Rule(run.inverse, run.rtol, run.atol, run.damping, run.noise)
-    return GaussNewtonNetwork(model, loss, rule, run.cross_term)
 
 
 def _start(runs: Sequence[Train], model: RevMLP, where: dict) -> tuple[dict, dict]:

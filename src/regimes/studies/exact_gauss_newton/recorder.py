@@ -13,12 +13,11 @@ from regimes.data.streams import numpy_stream
 from regimes.ensemble.engine import Observation, State, Trained
 from regimes.ensemble.losses import Loss, accuracy
 from regimes.ensemble.networks import Parameters
-from regimes.ensemble.reversible import GaussNewtonNetwork
 from regimes.ensemble.schedules import steps_at
 from regimes.nn.revmlp import RevMLP
 from regimes.observe.kernels import feature_alignment, layer_kernel
 from regimes.observe.tangent_vectors import kernel_similarity, tangent_products
-from regimes.optim.pseudo_inverse import Rule
+from regimes.studies.exact_gauss_newton.networks import network_of
 from regimes.studies.exact_gauss_newton.settings import REGRESSION, Train
 
 AT_ONCE = 1000  # samples per forward pass of an evaluation
@@ -162,8 +161,7 @@ class Observer:
     def pseudo_inverse(self, state: State) -> dict[str, Tensor]:
         """Diagnostics of the Gauss-Newton solve on the first training samples, a batch of them."""
         run, runs = self.run, len(state.lanes)
-        rule = Rule(run.inverse, run.rtol, run.atol, run.damping, run.noise)
-        network = GaussNewtonNetwork(self.model, self.loss, rule, run.cross_term)
+        network = network_of(run, "gn", self.model, self.loss)
         x, targets = (_shared(self.data[n][: run.batch()], runs) for n in ("x", "targets"))
         found = network.diagnostics(state.everything, x, targets)
         return {

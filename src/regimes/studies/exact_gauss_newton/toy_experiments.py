@@ -18,7 +18,7 @@ from regimes.data.streams import numpy_stream
 from regimes.ensemble.programs import in_programs
 from regimes.nn.revmlp import RevMLP
 from regimes.optim.gauss_newton import direction
-from regimes.optim.pseudo_inverse import Rule
+from regimes.optim.pseudo_inverse import Rule, with_ones
 from regimes.studies.exact_gauss_newton import data_sets
 from regimes.studies.exact_gauss_newton.toy_settings import (
     Counts,
@@ -250,8 +250,7 @@ def first_features(run: FeatureRank) -> tuple[Tensor, int]:
     expansion = numpy_stream(run.seed, "c1f").standard_normal((model.half_width, run.width))
     params = {"c1f": torch.from_numpy(expansion / np.sqrt(run.width))}
     features = model.expand(params, "1f", torch.from_numpy(x).chunk(2, -1)[1])
-    with_ones = torch.cat([features, features.new_ones(len(features), 1)], 1)
-    return with_ones, model.half_width
+    return with_ones(features), model.half_width
 
 
 def singular_values(matrix: Tensor) -> np.ndarray:

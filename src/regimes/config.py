@@ -24,6 +24,7 @@ Scale = Literal["smoke", "laptop", "gpu", "paper"]
 SCALES: tuple[str, ...] = get_args(Scale)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=80)]
 FigureName = Annotated[str, Field(pattern=r"^[a-z0-9_A]+$", max_length=80)]
+ClaimName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_]+$", max_length=80)]  # no file is named so
 
 
 class ConfigError(Exception):
@@ -145,7 +146,7 @@ class Figure(_Strict):
 class Claim(_Strict):
     """One number of the paper and the interval in which it is expected."""
 
-    id: FigureName
+    id: ClaimName
     figure: FigureName
     statement: str
     quantity: str
@@ -298,7 +299,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[tuple, str]
         names = re.findall(r"'([^']*)'", first["ctx"]["expected"])
         return location, f"got {value!r}; {nearest(value, names)}"
     if kind == "string_pattern_mismatch":
-        return location, f"got {value!r}: only a-z, 0-9 and _ are allowed"
+        letters = "a-z, A-Z" if location[-1:] == ("id",) else "a-z"
+        return location, f"got {value!r}: only {letters}, 0-9 and _ are allowed"
     message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
     if kind == "value_error" and isinstance(value, dict):
         return location, message

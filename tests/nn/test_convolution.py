@@ -122,6 +122,32 @@ def test_average_pool(height, width, lead):
     assert gradcheck(convolution.average_pool, maps, check_forward_ad=True)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 9), st.integers(2, 9), st.sampled_from([(1,), (3,), (2, 3)]))
+def test_max_pools(height, width, lead):
+    maps = torch.randn(*lead, height, width, 4, dtype=torch.float64, requires_grad=True)
+    images = maps.movedim(-1, 0).flatten(1, -3)
+    for pool, geometry in (
+        (convolution.max_pool, (2,)),
+        (convolution.overlapping_max_pool, (3, 2, 1)),
+    ):
+        result = pool(maps)
+        expected = F.max_pool2d(images, *geometry).movedim(0, -1).view_as(result)
+        assert torch.equal(result, expected)
+        along = torch.randn_like(expected)
+        (one,) = torch.autograd.grad(result, maps, along)
+        (two,) = torch.autograd.grad(expected, maps, along, retain_graph=True)
+        assert torch.allclose(one, two, atol=1e-15)
+
+
+def test_equal_numbers_share_the_derivative_of_max_pools():
+    maps = torch.ones(1, 4, 4, 2, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(convolution.max_pool(maps).sum(), maps)
+    assert torch.equal(slope, torch.full_like(maps, 0.25))
+    diverged = torch.ones(1, 2, 2, 1).index_fill(1, torch.tensor(0), torch.nan)
+    assert convolution.max_pool(diverged).isnan().all()
+
+
 def test_layout_of_images():
     x = torch.randn(5, 2, 3, 4)
     maps = convolution.from_images(x, 2, 3, 4)

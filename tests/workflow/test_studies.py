@@ -15,7 +15,7 @@ from tests.workflow.conftest import REPOSITORY, Checkout, build_once
 pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 CONFIG = Config(REPOSITORY)
-STUDIES = ["feature_strength", "limiting_dynamics", "exact_gauss_newton"]
+STUDIES = ["feature_strength", "limiting_dynamics", "exact_gauss_newton", "second_order_mup"]
 
 
 def each(study: str, *values: str):

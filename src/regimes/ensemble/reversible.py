@@ -12,9 +12,8 @@ from regimes.ensemble.losses import Loss
 from regimes.ensemble.networks import Parameters
 from regimes.nn.revmlp import RevMLP
 from regimes.optim.gauss_newton import Diagnostics, direction, expansion_factors
+from regimes.optim.noise import NOISE_SEED, Generators
 from regimes.optim.pseudo_inverse import Rule
-
-NOISE_SEED = "noise_seed"
 
 
 class ReversibleNetwork:
@@ -77,7 +76,7 @@ class GaussNewtonNetwork(ReversibleNetwork):
         super().__init__(model, loss)
         self.rule, self.cross_term = rule, cross_term
         self._factors: dict[str, torch.Tensor] | None = None
-        self._noise: dict[int, torch.Generator] = {}
+        self._generators = Generators()
 
     def release(self) -> None:
         """Forget what belongs to the runs of a program: see `Network`."""
@@ -89,7 +88,7 @@ class GaussNewtonNetwork(ReversibleNetwork):
             self._factors = expansion_factors(self.model, params)
         generators = ()
         if self.rule.mode == "noise":
-            generators = [self._generator(seed) for seed in params[NOISE_SEED].tolist()]
+            generators = self._generators.of(params[NOISE_SEED])
         losses, update, _ = self._solved(params, x, targets, self._factors, generators)
         return losses, update
 
@@ -97,9 +96,7 @@ class GaussNewtonNetwork(ReversibleNetwork):
         """Diagnostics of an update on a batch (R, B, ...), which is not made."""
         generators = ()
         if self.rule.mode == "noise":  # numbers of their own: looking must not change the training
-            seeds = params[NOISE_SEED].tolist()
-            fresh = {seed: torch.Generator().manual_seed(seed ^ 1) for seed in seeds}
-            generators = [fresh[seed] for seed in seeds]
+            generators = Generators().of(params[NOISE_SEED] ^ 1)
         factors = expansion_factors(self.model, params)
         return self._solved(params, x, targets, factors, generators)[2]
 
@@ -121,9 +118,3 @@ class GaussNewtonNetwork(ReversibleNetwork):
             generators=generators,
         )
         return losses, update, diagnostics
-
-    def _generator(self, seed: int) -> torch.Generator:
-        """Noise of the runs of a seed, drawn on the CPU: the same on every device."""
-        if seed not in self._noise:
-            self._noise[seed] = torch.Generator().manual_seed(seed)
-        return self._noise[seed]

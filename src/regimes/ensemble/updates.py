@@ -22,11 +22,18 @@ class Update(NamedTuple):
         remembered of a parameter bears its name.
     apply
         ``apply(params, gradient, memory, hyperparameters)`` changes parameters and memory in
-        place; hyperparameters are tensors (R,): "rate" and whatever else the rule reads.
+        place; hyperparameters are tensors (R,): "rate", in its place "rate.<name>" for a parameter
+        with a learning rate of its own, and whatever else the rule reads.
     """
 
     memory: Callable[[Parameters], Parameters]
     apply: Callable[[Parameters, Parameters, Parameters, Hyperparameters], None]
+
+
+def rate_of(hyper: Hyperparameters, name: str) -> torch.Tensor:
+    """Learning rates (R,) of a parameter: its own, or those of all."""
+    own = hyper.get(f"rate.{name}")
+    return hyper["rate"] if own is None else own
 
 
 def _nothing(params: Parameters) -> Parameters:
@@ -40,9 +47,9 @@ def _zeros(params: Parameters) -> Parameters:
 def sgd(
     params: Parameters, gradient: Parameters, memory: Parameters, hyper: Hyperparameters
 ) -> None:
-    """``theta <- theta - rate * g``, with ``rate`` of shape (R,)."""
+    """``theta <- theta - rate * g``, with ``rate`` of shape (R,): see `rate_of`."""
     for name, value in params.items():
-        value.addcmul_(gradient[name], _over(hyper["rate"], value), value=-1)
+        value.addcmul_(gradient[name], _over(rate_of(hyper, name), value), value=-1)
 
 
 def sign_sgd(
@@ -50,7 +57,7 @@ def sign_sgd(
 ) -> None:
     """``theta <- theta - rate * sign(g)``, with ``rate`` of shape (R,)."""
     for name, value in params.items():
-        value.addcmul_(gradient[name].sign(), _over(hyper["rate"], value), value=-1)
+        value.addcmul_(gradient[name].sign(), _over(rate_of(hyper, name), value), value=-1)
 
 
 def heavy_ball(
@@ -64,7 +71,7 @@ def heavy_ball(
         buffer = memory[name]
         buffer.mul_(_over(hyper["momentum"], value)).add_(gradient[name])
         buffer.addcmul_(value, _over(hyper["weight_decay"], value))
-        value.addcmul_(buffer, _over(hyper["rate"], value), value=-1)
+        value.addcmul_(buffer, _over(rate_of(hyper, name), value), value=-1)
 
 
 def decayed(
@@ -72,7 +79,7 @@ def decayed(
 ) -> None:
     """``theta <- theta - rate * (g + weight_decay * theta)``: `sgd` with weight decay."""
     for name, value in params.items():
-        rate = _over(hyper["rate"], value)
+        rate = _over(rate_of(hyper, name), value)
         step = torch.addcmul(gradient[name], value, _over(hyper["weight_decay"], value))
         value.addcmul_(step, rate, value=-1)
 
@@ -97,7 +104,7 @@ def adam(
         square.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
         first, second = (_over(each.to(value.dtype), value) for each in corrections)
         spread = (square / second).sqrt_().add_(EPSILON)
-        value.addcmul_(mean / spread, _over(hyper["rate"], value) / first, value=-1)
+        value.addcmul_(mean / spread, _over(rate_of(hyper, name), value) / first, value=-1)
 
 
 def _moments(params: Parameters) -> Parameters:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import torch
@@ -139,6 +140,29 @@ def average_pool(maps: Tensor) -> Tensor:
     top, bottom = maps.unflatten(-3, (height, 2)).unbind(-3)
     left, right = (top + bottom).unflatten(-2, (width, 2)).unbind(-2)
     return (left + right) * 0.25
+
+
+def max_pool(maps: Tensor) -> Tensor:
+    """Largest of 2 x 2 squares, (..., H, W, B) to (..., H // 2, W // 2, B).
+
+    Equal numbers share the derivative.
+    """
+    height, width = maps.shape[-3] // 2, maps.shape[-2] // 2
+    if (2 * height, 2 * width) != maps.shape[-3:-1]:
+        maps = maps[..., : 2 * height, : 2 * width, :]
+    top, bottom = maps.unflatten(-3, (height, 2)).unbind(-3)
+    left, right = torch.maximum(top, bottom).unflatten(-2, (width, 2)).unbind(-2)
+    return torch.maximum(left, right)
+
+
+def overlapping_max_pool(maps: Tensor) -> Tensor:
+    """Largest of 3 x 3 squares every 2 pixels, maps (..., H, W, B) padded by one pixel.
+
+    As after the stem of residual networks for large images. Equal numbers share the derivative.
+    """
+    window = Window(3, 2, 1, False, *maps.shape[-3:-1])
+    padded = F.pad(maps, (0, 0, 1, 1, 1, 1), value=-torch.inf)
+    return reduce(torch.maximum, (seen for _, seen in window.positions(padded)))
 
 
 class _Convolve(torch.autograd.Function):
@@ -320,3 +344,49 @@ def _patches(maps: Tensor, window: Window) -> Iterator[tuple[slice, Tensor]]:
         for place, seen in window.positions(padded):
             places[:, place] = seen
         yield runs, _matrix(patches)
+
+
+def correlate(
+    maps: Tensor, gradient: Tensor, kernel: int, *, stride: int = 1, padding: int = 0
+) -> Tensor:
+    """Gradient to a kernel of the convolution that sees these maps.
+
+    Parameters
+    ----------
+    maps : Tensor
+        (..., C, H, W, B).
+    gradient : Tensor
+        Of the loss with respect to the outputs, (..., N, H', W', B).
+    kernel, stride, padding : int
+
+    Returns
+    -------
+    Tensor
+        (..., k, k, C, N).
+    """
+    window = Window(kernel, stride, padding, False, *maps.shape[-3:-1])
+    matrix = _Correlate.apply(maps, gradient, window)
+    return matrix.unflatten(-2, (kernel, kernel, maps.shape[-4]))
+
+
+def patch_moment(maps: Tensor, kernel: int, *, stride: int = 1, padding: int = 0) -> Tensor:
+    """Sums of the outer products of all patches, over positions and batch.
+
+    Parameters
+    ----------
+    maps : Tensor
+        (R, C, H, W, B).
+    kernel, stride, padding : int
+        Of the convolution that sees them.
+
+    Returns
+    -------
+    Tensor
+        (R, k k C, k k C), in the order of a kernel's rows.
+    """
+    window = Window(kernel, stride, padding, False, *maps.shape[-3:-1])
+    rows = kernel**2 * maps.shape[1]
+    out = lanes.empty(len(maps), rows, rows, dtype=maps.dtype, device=maps.device)
+    for runs, patches in _patches(maps, window):
+        torch.bmm(patches, patches.mT, out=out[runs])
+    return out

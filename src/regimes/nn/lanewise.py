@@ -37,9 +37,12 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     return _Product.apply(left, right)
 
 
-def gelu(x: Tensor) -> Tensor:
-    """Gaussian error linear unit x Phi(x) of one run's numbers, of any shape."""
-    return _padded(F.gelu, x)
+def gelu(x: Tensor, inner: int | None = None) -> Tensor:
+    """Gaussian error linear unit x Phi(x) of one run's numbers, of any shape.
+
+    With ``inner`` these many last axes hold the numbers of a run; axes before them count runs.
+    """
+    return _padded(F.gelu, x, inner)
 
 
 def tanh(x: Tensor, inner: int | None = None) -> Tensor:

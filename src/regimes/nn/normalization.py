@@ -14,12 +14,12 @@ def batch_norm(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     Parameters
     ----------
     maps : Tensor
-        (C, H, W, B).
+        (..., C, H, W, B).
     scale, shift : Tensor
-        (C,).
+        (..., C).
     """
-    channels = _standard(maps.flatten(1)) * scale.unsqueeze(1) + shift.unsqueeze(1)
-    return channels.unflatten(1, maps.shape[1:])
+    channels = _standard(maps.flatten(-3)) * scale.unsqueeze(-1) + shift.unsqueeze(-1)
+    return channels.unflatten(-1, maps.shape[-3:])
 
 
 def layer_norm(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

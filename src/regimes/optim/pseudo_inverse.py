@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 
 from regimes.nn.lanewise import product
+from regimes.optim.decompositions import eigh, thin_svd
+from regimes.optim.noise import normals
 
 MODES = ("truncate", "damp", "noise")
 ROUTES = ("auto", "gram", "gram64", "svd")
@@ -30,8 +32,6 @@ ROUTES = ("auto", "gram", "gram64", "svd")
 RESOLUTION = {torch.float32: 1e-3, torch.float64: 1e-6}
 # What is left of single-precision features where the Gram matrix itself resolves more.
 SINGLE_FEATURES = 1e-5
-# Sizes of decomposed matrices are multiples of this many numbers, so that lanes stay aligned.
-MULTIPLE = 16
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _solve(features, target, rule, factor, generators) -> Solved:
     else:
         inverted, ones = features, features.new_ones(*features.shape[:-1], 1)
     if route == "svd":
-        left, values, right = _thin_svd(torch.cat([inverted, ones], -1).to(exact))
+        left, values, right = thin_svd(torch.cat([inverted, ones], -1).to(exact))
     else:
         left, values = _left_singular_system(inverted.to(exact), ones.to(exact), factor)
         right = None
@@ -227,12 +227,12 @@ def _left_singular_system(
         factor = torch.cat([features, ones], -1)
     if factor is not None and factor.shape[-1] < samples:
         narrow = factor.to(features.dtype)
-        squares, right = _eigh(product(narrow.mT, narrow))
+        squares, right = eigh(product(narrow.mT, narrow))
         values = _roots(squares)
         left = product(narrow, right * reciprocals(values > 0, values).unsqueeze(-2))
         return left, values
     # The column is added by itself: appended to the features it would cost a copy of them.
-    squares, left = _eigh(product(features, features.mT).add_(ones * ones.mT))
+    squares, left = eigh(product(features, features.mT).add_(ones * ones.mT))
     return left, _roots(squares)
 
 
@@ -242,47 +242,12 @@ def _roots(squares: Tensor) -> Tensor:
     return torch.where(squares > floor, squares, 0.0).sqrt()
 
 
-def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (R, m) and eigenvectors (R, m, m); NaN where a matrix is not finite."""
-    size = gram.shape[-1]
-    finite, padded = _filled(gram)
-    values, vectors = torch.linalg.eigh(padded)
-    values = torch.where(finite.squeeze(-1), values, torch.nan)
-    return values, torch.where(finite, vectors[:, :size], torch.nan)
-
-
-def _thin_svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """U, S, V of matrices (R, n, m); NaN where one is not finite."""
-    rows, columns = matrix.shape[-2:]
-    count = min(rows, columns)  # the zeros that filling adds come last
-    finite, padded = _filled(matrix)
-    left, values, right = torch.linalg.svd(padded, full_matrices=False)
-    values = torch.where(finite.squeeze(-1), values[:, :count], torch.nan)
-    left, right = left[:, :rows, :count], right[:, :count, :columns]
-    return torch.where(finite, left, torch.nan), values, right.mT
-
-
-def _filled(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Which matrices (R, n, m) are finite, (R, 1, 1), and all of them in aligned lanes.
-
-    Rows and columns of zeros fill them up to sizes at which every lane of a compact batch is
-    aligned in memory, or the bits of a decomposition would depend on the lane. Matrices that are
-    not finite become zeros: LAPACK would stop at them.
-    """
-    rows, columns = matrix.shape[-2:]
-    finite = matrix.isfinite().all(-1).all(-1)[:, None, None]
-    sized = torch.nn.functional.pad(matrix, (0, -columns % MULTIPLE, 0, -rows % MULTIPLE))
-    return finite, torch.where(finite, sized, 0.0)
-
-
 def _noise(matrix: Tensor, share: float, generators: Sequence[torch.Generator]) -> Tensor:
-    """Gaussian noise for matrices (R, n, m); runs that share a generator share the numbers."""
-    numbers = {id(each): torch.randn(matrix.shape[1:], generator=each)
-               for each in dict.fromkeys(generators)}  # fmt: skip
-    drawn = torch.stack([numbers[id(each)] for each in generators])
+    """Gaussian noise for matrices (R, n, m), as large as this share of their deviation."""
     flat = matrix.flatten(1)
     # torch's own standard deviation takes ten times as long.
     spread = (flat - flat.mean(1, keepdim=True)).square().sum(1) / (flat.shape[1] - 1)
+    drawn = normals(generators, matrix.shape[1:])
     return drawn.to(matrix) * (share * spread.sqrt())[:, None, None]
 
 

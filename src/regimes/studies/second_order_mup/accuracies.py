@@ -1,0 +1,94 @@
+"""Final test accuracies under both parameterizations, and the advantage of muP over SP.
+
+A run that diverged answers nothing: it counts with accuracy 0 instead of being left out, which
+would flatter the others. A run that does not exist is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from regimes.studies.second_order_mup.transfer import outcomes
+
+PARAMETERIZATIONS = ("sp", "mup")
+TEXTS = {
+    "parameterization": "parameterization",
+    "seed": "seed",
+    "test_accuracy": "final accuracy on the test set, a fraction, 0 where the run diverged",
+    "diverged": "1 where the run diverged",
+    "gain": "test accuracy of muP minus SP in points, mean over seeds",
+    "gain_low": "lower end of the 95 % interval of the gain, differences of equal seeds",
+    "gain_high": "upper end of the 95 % interval of the gain, differences of equal seeds",
+}
+"""Long names of the variables of `accuracies` and `gains`."""
+
+
+def with_planned_steps(runs: xr.Dataset) -> xr.Dataset:
+    """Runs whose coordinate ``steps`` is the planned number of updates for all of them.
+
+    Settings give either ``steps`` or ``epochs``, and the other is unknown. The last record is after
+    the last planned update, also of a run that diverged, and has a known ``epoch``.
+    """
+    given = runs["steps"].values.astype(float)
+    last = runs["step"].where(runs["epoch"].notnull()).max("step").values
+    return runs.assign_coords(steps=("run", np.where(np.isnan(given), last, given)))
+
+
+def accuracies(runs: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """Accuracy at the end of training on a grid of settings.
+
+    Parameters
+    ----------
+    runs
+        Trained runs with ``train_loss`` and ``test_accuracy`` (run, step) and ``diverged_at``.
+    names
+        Settings that become dimensions besides ``parameterization`` and ``seed``.
+
+    Returns
+    -------
+    xr.Dataset
+        ``test_accuracy`` and ``diverged`` over (*names, parameterization, seed), both
+        parameterizations always, NaN where there is no run.
+    """
+    grid = outcomes(with_planned_steps(runs), (*names, "parameterization", "seed"))
+    lost = np.isinf(grid["train_loss"])
+    found = xr.Dataset(
+        {
+            "test_accuracy": grid["test_accuracy"].where(~lost, 0.0),
+            "diverged": lost.astype(float).where(grid["train_loss"].notnull()),
+        }
+    )
+    return found.reindex(parameterization=list(PARAMETERIZATIONS))
+
+
+def differences(accuracy: xr.DataArray) -> xr.DataArray:
+    """Accuracy of muP minus SP in points, seed by seed, NaN where one is missing."""
+    both = accuracy.sel(parameterization="mup") - accuracy.sel(parameterization="sp")
+    return 100 * both.drop_vars("parameterization", errors="ignore")
+
+
+def gains(accuracy: xr.DataArray) -> xr.Dataset:
+    """Mean over seeds of muP minus SP with its 95 % t interval.
+
+    Parameters
+    ----------
+    accuracy
+        Fractions over (parameterization, seed) and others.
+
+    Returns
+    -------
+    xr.Dataset
+        ``gain``, ``gain_low``, ``gain_high`` in points over the others; the ends are NaN with
+        fewer than two seeds.
+    """
+    paired = differences(accuracy)
+    count = paired.notnull().sum("seed")
+    mean, deviation = paired.mean("seed"), paired.std("seed", ddof=1)
+    half = (
+        stats.t.ppf(0.975, np.maximum(count - 1, 1)) * deviation / np.sqrt(count.where(count > 1))
+    )
+    return xr.Dataset({"gain": mean, "gain_low": mean - half, "gain_high": mean + half})

@@ -130,7 +130,7 @@ def test_one_bad_run_leaves_the_others_alone():
     rho = kronecker.damping("rescaled", torch.full((2,), 0.1, dtype=F64), batch.a, batch.b)
     whole = kronecker.dense_direction(batch.gradient, batch.a, batch.b, *rho)
     spoilt = batch.a.clone()
-    spoilt[0, 2, 3] = torch.nan
+    spoilt[0, 2, 3] = spoilt[0, 3, 2] = torch.nan
     found = kronecker.dense_direction(batch.gradient, spoilt, batch.b, *rho)
     assert found[0].isnan().all()
     np.testing.assert_array_equal(found[1], whole[1])

@@ -55,7 +55,8 @@ class Preconditioner:
     interval : int
         Steps from one renewal of the factors to the next.
     largest : int
-        Longest side that has a dense factor; beyond it only the diagonal is kept.
+        Longest side that has a dense factor; beyond it, as for large vocabularies, only the
+        diagonal is kept.
     """
 
     layers: Mapping[str, Layer]
@@ -63,7 +64,7 @@ class Preconditioner:
     rule: str = "rescaled"
     ema: float = 1.0
     interval: int = 1
-    largest: int = 8192
+    largest: int = 20_000
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -160,33 +161,15 @@ class Preconditioner:
 
     def _kfac(self, name, gradient, memory, hyper) -> Tensor:
         """K-FAC and FOOF."""
-        sides = self._kfac_factors(name, gradient, memory, hyper)
-        inputs, outputs = sides
+        inputs, outputs = self._kfac_factors(name, gradient, memory, hyper)
         rows = gradient.get(statistic(name, "inputs"))
         matrix = self.layers[name].matrix(gradient[name])
         if rows is None or rows.shape[1] >= max(matrix.shape[1:]):
             left = kronecker.divided(inputs, matrix)
-            if outputs is None:
-                return left
-            return kronecker.divided(outputs, left.mT).mT
-        # The gradient has the rank of the batch: solve for N columns on each side.
-        samples = rows.shape[1]
-        left = self._left(inputs, rows)
+            return left if outputs is None else kronecker.divided(outputs, left.mT).mT
         slopes = gradient[statistic(name, "slopes")]
-        if outputs is None:
-            return product(left, slopes)
         weights = gradient.get(statistic(name, "coefficients"))
-        if outputs.rows is not None and weights is not None:
-            solved = kronecker.pushed_through(outputs).mT * samples**0.5
-            return product(left, kronecker.combined(weights, solved))
-        return product(left, kronecker.divided(outputs, slopes.mT).mT)
-
-    @staticmethod
-    def _left(inputs: Prepared, rows: Tensor) -> Tensor:
-        """(A + rho)^-1 H^T / N, (R, n, N)."""
-        if inputs.rows is not None:
-            return kronecker.pushed_through(inputs) / rows.shape[1] ** 0.5
-        return kronecker.divided(inputs, rows.mT) / rows.shape[1]
+        return product(*kronecker.thin_direction(rows, slopes, inputs, outputs, weights))
 
     def _kfac_factors(self, name, gradient, memory, hyper) -> tuple[Prepared, Prepared | None]:
         """Damped factors of this step: new ones, or those of the last renewal."""

@@ -319,7 +319,7 @@ def _few_runs(maps: Tensor, channels: int, window: Window) -> Iterator[slice]:
     """Runs (R, ...) in groups whose patches of so many channels fit the cache together."""
     rows, columns = window.out
     size = window.kernel**2 * channels * rows * columns * maps.shape[4] * maps.element_size()
-    step = max(1, PATCHES[maps.device.type] // size)
+    step = max(1, PATCHES.get(maps.device.type, PATCHES["cpu"]) // size)
     for start in range(0, len(maps), step):
         yield slice(start, start + step)
 

@@ -167,8 +167,7 @@ def prepared(factor: Factor, rho: Tensor) -> Prepared:
 
 def _lower(matrix: Tensor, rho: Tensor) -> Tensor:
     """Cholesky factors of ``matrix + rho``."""
-    damped = matrix + torch.diag_embed(rho.unsqueeze(-1).expand(matrix.shape[:-1]))
-    lower, exists = cholesky(damped)
+    lower, exists = cholesky(matrix, rho)
     if bool(exists.all()):
         return lower
     finite = matrix.isfinite().all(-1).all(-1) & rho.isfinite()
@@ -176,10 +175,10 @@ def _lower(matrix: Tensor, rho: Tensor) -> Tensor:
     if len(repaired):
         values, vectors = eigh(matrix[repaired])
         # Rounding errors of the eigenvectors must not make the sum indefinite again.
-        least = torch.finfo(values.dtype).eps * values.shape[-1] * values.amax(-1, keepdim=True)
-        roots = (values.clamp_min(0) + torch.maximum(rho[repaired].unsqueeze(-1), least)).sqrt()
-        half = vectors * roots.unsqueeze(-2)
-        lower[repaired] = cholesky(product(half, half.mT))[0]
+        least = torch.finfo(values.dtype).eps * values.shape[-1] * values.amax(-1)
+        half = vectors * values.clamp_min(0).sqrt().unsqueeze(-2)
+        shift = torch.maximum(rho[repaired], least)
+        lower[repaired] = cholesky(product(half, half.mT), shift)[0]
     return torch.where(finite[:, None, None], lower, torch.nan)
 
 
@@ -201,6 +200,17 @@ def divided(factor: Prepared, right: Tensor) -> Tensor:
 def pushed_through(factor: Prepared) -> Tensor:
     """Solution (R, n, k) of ``(V^T V + rho) X = V^T`` for a factor given by its rows (R, k, n)."""
     return cholesky_solve(factor.lower, factor.rows).mT
+
+
+def pushed_through_combined(factor: Prepared, coefficients: Tensor) -> Tensor:
+    """Sums of rows of ``V (V^T V + rho)^-1`` with coefficients (R, N, K): (R, N, m).
+
+    Of the rows V (R, N K, m) of a factor, K for each of N examples. Solves for N columns, not m.
+    """
+    samples, columns = coefficients.shape[1:]
+    # Column i of the right side holds the coefficients of example i, at its rows.
+    spread = torch.diag_embed(coefficients.mT).movedim(1, 2).reshape(-1, samples * columns, samples)
+    return product(cholesky_solve(factor.lower, spread).mT, factor.rows)
 
 
 def dense_direction(
@@ -255,17 +265,47 @@ def sample_direction(
     left, right : Tensor (R, n, N), (R, N, m)
         P = left @ right.
     """
+    root = inputs.shape[1] ** 0.5
+    outputs = None
+    if signals is not None:
+        outputs = prepared(Samples(signals / root), rho_outputs)
+    left = prepared(Samples(inputs / root), rho_inputs)
+    return thin_direction(inputs, slopes, left, outputs, coefficients)
+
+
+def thin_direction(
+    inputs: Tensor,
+    slopes: Tensor,
+    factor: Prepared,
+    other: Prepared | None,
+    coefficients: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Preconditioned gradient of one batch as a product of thin matrices, from damped factors.
+
+    The gradient H^T D / N has the rank of the batch: N columns are solved for on each side.
+
+    Parameters
+    ----------
+    inputs, slopes, coefficients
+        As of `sample_direction`.
+    factor, other : Prepared
+        A and B, of this batch (samples) or averages of many (dense or diagonal); B None for FOOF.
+
+    Returns
+    -------
+    left, right : Tensor (R, n, N), (R, N, m)
+        P = left @ right.
+    """
     samples = inputs.shape[1]
-    root = samples**0.5
-    # (A + rho)^-1 H^T / N, from rows V = H / sqrt(N).
-    left = pushed_through(prepared(Samples(inputs / root), rho_inputs)) / root
-    if signals is None:
+    if factor.rows is not None:  # V = H / sqrt(N)
+        left = pushed_through(factor) / samples**0.5
+    else:
+        left = divided(factor, inputs.mT) / samples
+    if other is None:
         return left, slopes
-    factor = prepared(Samples(signals / root), rho_outputs)
-    if coefficients is None:
-        return left, divided(factor, slopes.mT).mT
-    solved = pushed_through(factor).mT * root  # S (B + rho)^-1, (R, N K, m)
-    return left, combined(coefficients, solved)
+    if other.rows is not None and coefficients is not None:  # V = S / sqrt(N)
+        return left, pushed_through_combined(other, coefficients) * samples**0.5
+    return left, divided(other, slopes.mT).mT
 
 
 def combined(coefficients: Tensor, signals: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from regimes import lanes
 from regimes.nn.lanewise import product
 from regimes.optim.decompositions import eigh, thin_svd
 from regimes.optim.kronecker import FLOOR
@@ -53,11 +54,11 @@ def root(factor: Tensor, rule: str, strength: Tensor) -> Tensor:
     """
     if factor.dim() == 2:
         rho = ridge(rule, strength, factor.amax(-1), factor.sum(-1))
-        return (factor + rho.unsqueeze(-1)).pow(POWER)
+        return _power(factor + rho.unsqueeze(-1), POWER)
     values, vectors = eigh(factor)
     values = values.clamp_min(0)  # below zero by rounding
     rho = ridge(rule, strength, values[:, -1], values.sum(-1))
-    powers = (values + rho.unsqueeze(-1)).pow(POWER)
+    powers = _power(values + rho.unsqueeze(-1), POWER)
     return product(vectors * powers.unsqueeze(-2), vectors.mT)
 
 
@@ -100,7 +101,7 @@ def thin_direction(
     first, turn, values, back, second = _singular_system(inputs, slopes)
     squares = values.square()
     rho = ridge(rule, strength, squares.amax(-1), squares.sum(-1))
-    scaled = values * (squares + rho.unsqueeze(-1)).pow(2 * POWER)
+    scaled = values * _power(squares + rho.unsqueeze(-1), 2 * POWER)
     return product(first, turn) * scaled.unsqueeze(-2), product(second, back).mT
 
 
@@ -132,3 +133,8 @@ def _thin_qr(tall: Tensor) -> tuple[Tensor, Tensor]:
         return identity.expand(len(tall), size, size).contiguous(), tall
     left, values, right = thin_svd(tall)
     return left, values.unsqueeze(-1) * right.mT
+
+
+def _power(values: Tensor, power: float) -> Tensor:
+    """Powers of values (R, n), whose bits do not depend on the lane."""
+    return lanes.spaced(values).pow(power)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from regimes.config import ConfigError
-from regimes.data import corpus, tables
+from regimes.data import corpus, mnist1d, tables
 from regimes.data.motifs import ColourMotifs
 from regimes.data.streams import numpy_stream, stream_seed
 from regimes.studies.second_order_mup.settings import CONTEXT, DATA
 
-TEST_MOTIFS = 2000
+TEST_MOTIFS = 1000
 TEST_WINDOWS = 2000
 
 
@@ -36,8 +37,9 @@ class DataSet(NamedTuple):
     analogies: np.ndarray | None = None
 
 
+@cache
 def load(name: str) -> DataSet:
-    """Data set of this name.
+    """Data set of this name, made once per process.
 
     Parameters
     ----------
@@ -59,8 +61,8 @@ def load(name: str) -> DataSet:
     if found.x.shape != (expected.samples, *expected.shape):
         raise ConfigError(
             f"data: '{name}' has training samples of shape {found.x.shape} where "
-            f"{(expected.samples, *expected.shape)} is expected; install the scikit-learn version "
-            "of envs/requirements.lock"
+            f"{(expected.samples, *expected.shape)} is expected; install the scikit-learn and "
+            "mnist1d versions of envs/requirements.lock"
         )
     return found
 
@@ -74,6 +76,13 @@ def _digits() -> DataSet:
     mean, deviation = images[train].mean(), images[train].std()
     images, label = (images - mean) / deviation, table.target.astype("int64")
     return DataSet(images[train], label[train], images[test], label[test])
+
+
+def _mnist1d() -> DataSet:
+    """Digits as signals of 40 numbers, standardized by the package that makes them."""
+    made = mnist1d.fixed_set()
+    x, test_x = (each.reshape(-1, *DATA["mnist1d"].shape) for each in (made.x, made.test_x))
+    return DataSet(x, made.label.astype("int64"), test_x, made.test_label.astype("int64"))
 
 
 def _colour_motifs() -> DataSet:
@@ -98,4 +107,9 @@ def _made_text() -> DataSet:
     return DataSet(contexts[:cut], centre[:cut], contexts[cut:], centre[cut:], text.analogies)
 
 
-_LOADERS = {"digits": _digits, "colour_motifs": _colour_motifs, "made_text": _made_text}
+_LOADERS = {
+    "digits": _digits,
+    "mnist1d": _mnist1d,
+    "colour_motifs": _colour_motifs,
+    "made_text": _made_text,
+}

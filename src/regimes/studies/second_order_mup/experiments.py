@@ -45,7 +45,7 @@ def train(settings: Sequence[Train], device: torch.device | str = "cpu") -> xr.D
     Raises
     ------
     regimes.config.ConfigError
-        If a data set needs files.
+        If a data set needs files, or a network does not fit the images.
     """
     device = torch.device(device)
     return in_programs(
@@ -70,13 +70,23 @@ def widest(run: Train, device: torch.device) -> int:
     weights = sum(int(np.prod(shape)) for shape in model.shapes().values())
     layers = model.layers.values()
     factors = sum(layer.fan_in**2 + layer.fan_out**2 for layer in layers)
-    signals = sum(layer.fan_in + layer.fan_out for layer in layers) * run.batch()
+    seen = _recorded_per_sample(run, model) * run.batch()
     classes = DATA[run.data].classes if run.fisher == "ggn" else 1
-    numbers = 5 * weights + 4 * signals
+    numbers = 5 * weights + 4 * seen
     if run.optimizer in SECOND_ORDER:
-        numbers += signals * classes + factors * (2 if run.ema < 1 or run.interval > 1 else 1)
+        numbers += seen * classes + factors * (2 if run.ema < 1 or run.interval > 1 else 1)
     fitting = width_within(MEMORY[device.type], 0, numbers * PRECISION[run.precision].itemsize)
     return min(WIDEST[device.type], fitting)
+
+
+def _recorded_per_sample(run: Train, model: TapedModel) -> int:
+    """Numbers that the layers see and give per sample, positions of convolutions included."""
+    shape, text = DATA[run.data].shape, run.data in TEXTS
+    with torch.device("meta"), torch.no_grad():  # shapes only
+        params = {name: torch.empty(1, *size) for name, size in model.shapes().items()}
+        x = torch.empty(1, 1, *shape, dtype=torch.int64 if text else torch.float32)
+        tape = model.run(params, x)[1]
+    return sum(each.inputs.numel() + each.outputs.numel() for each in tape.values())
 
 
 def _shape(run: Train) -> tuple:

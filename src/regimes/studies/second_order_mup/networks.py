@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from regimes.config import ConfigError
 from regimes.ensemble.preconditioned import Preconditioner, preconditioned
 from regimes.ensemble.recorded import RecordedNetwork
 from regimes.ensemble.updates import UPDATES, Update
@@ -21,7 +22,21 @@ LARGE_IMAGES = 64  # pixels a side from which a ResNet has the stem of ImageNet
 
 
 def model_of(run: Train) -> TapedModel:
-    """Network of a run."""
+    """Network of a run.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If its sizes do not fit the images.
+    """
+    try:
+        return _model_of(run)
+    except ValueError as error:
+        place = f"model: {run.model} of width {run.width} on {run.data}"
+        raise ConfigError(f"{place}: {error}") from None
+
+
+def _model_of(run: Train) -> TapedModel:
     _, shape, classes = DATA[run.data]
     if run.model == "cbow":
         return Cbow(classes, run.width)
@@ -106,8 +121,10 @@ def _scaled_damping(runs: Sequence[Train], model: TapedModel, of) -> dict[str, t
         for side in "AB":
             values = []
             for run in runs:
-                b = abc.initial_exponents(run.parameterization)[2]
-                table = abc.damping_exponents(run.optimizer, float(b))
+                b = run.output_exponent
+                if b is None:
+                    b = float(abc.initial_exponents(run.parameterization)[2])
+                table = abc.damping_exponents(run.optimizer, b)
                 exponent = abc.by_role(table[side])[layer.role] if side in table else None
                 values.append(0.0 if exponent is None else run.ratio() ** -exponent)
             found[f"damping.{name}.{side}"] = of(values)

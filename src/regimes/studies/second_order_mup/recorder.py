@@ -35,8 +35,8 @@ VARIABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "diverged_at": ((), "update at which the loss stopped being finite; -1: never"),
     "batch_loss": (("update",), "loss of the batch of an update, before it"),
     "epoch": (("step",), "passes over the training samples"),
-    "train_loss": (("step",), "loss on all training samples"),
-    "train_accuracy": (("step",), "accuracy on all training samples"),
+    "train_loss": (("step",), "loss on training samples"),
+    "train_accuracy": (("step",), "accuracy on training samples"),
     "test_loss": (("step",), "loss on all test samples"),
     "test_accuracy": (("step",), "accuracy on all test samples"),
     "analogy_accuracy": (("step",), "share of word analogies answered by the embedding"),
@@ -117,10 +117,10 @@ class Observer:
         return [Observation(steps_at(at, total), measure) for at, measure in scheduled if at]
 
     def evaluate(self, state: State) -> dict[str, Tensor]:
-        """Loss and accuracy on all samples; word analogies where there are words."""
-        found = {}
+        """Loss and accuracy; word analogies where there are words."""
+        found, run = {}, self.run
         for part, x, targets in (
-            ("train", self.data["x"], self.data["targets"]),
+            ("train", *(self.data[name][: run.evaluation_samples] for name in ("x", "targets"))),
             ("test", self.data["test_x"], self.data["test_targets"]),
         ):
             found |= {f"{part}_{k}": v for k, v in self._performance(state.params, x, targets)}
@@ -213,7 +213,8 @@ class Observer:
 
     def compare(self, state: State) -> dict[str, Tensor]:
         """Relative distances of test outputs to both kernel predictors, (R, ridges)."""
-        outputs = self._outputs(state.params, self.data["test_x"]).double().cpu().numpy()
+        parts = [self._outputs(state.params, part) for part in self.data["test_x"].split(AT_ONCE)]
+        outputs = torch.cat(parts, 1).double().cpu().numpy()
         lanes = state.lanes.cpu().numpy()
         found = {}
         for name, reference in self._references.items():

@@ -25,6 +25,7 @@ class DataSet(NamedTuple):
 CONTEXT = 4  # words on each side
 DATA = {
     "digits": DataSet(1437, (1, 8, 8), 10),
+    "mnist1d": DataSet(4000, (1, 1, 40), 10),
     "colour_motifs": DataSet(5000, (3, 12, 12), 10),
     "made_text": DataSet(30_000, (2 * CONTEXT,), 296),
     "mnist": DataSet(60_000, (1, 28, 28), 10),
@@ -32,7 +33,8 @@ DATA = {
     "cifar10": DataSet(50_000, (3, 32, 32), 10),
     "cifar100": DataSet(50_000, (3, 32, 32), 100),
     "imagenet": DataSet(1_281_167, (3, 224, 224), 1000),
-    "wikitext2": DataSet(2_088_620, (2 * CONTEXT,), 33_278),
+    # Words that occur 128 times or more: about so many.
+    "wikitext2": DataSet(2_088_620, (2 * CONTEXT,), 2000),
 }
 TEXTS = ("made_text", "wikitext2")
 MODELS = ("mlp", "cnn", "myrtle5", "vgg19", "resnet8", "resnet18", "resnet50", "cbow")
@@ -96,6 +98,9 @@ class Train(RunSettings):
     evaluate_at: str = Field(
         "", description="schedule of loss and accuracy on all samples, in updates; none if empty"
     )
+    evaluation_samples: Count | None = Field(
+        None, description="training samples on which they are evaluated, at most; null for all"
+    )
     layers_at: str = Field("", description="schedule of the observables per layer, in updates")
     factors: Literal["start", "always"] = Field(
         "start", description="when factors and gradients are observed: before training, or always"
@@ -138,9 +143,22 @@ class Train(RunSettings):
                 f"model: {self.model} does not read {self.data}; cbow reads {', '.join(TEXTS)}, "
                 "the others images"
             )
-        if self.optimizer == "adam" and self.parameterization == "up":
-            raise ValueError("parameterization: there are no up exponents for adam; take sp or mup")
-        self._check_damping()
+        if self.data == "mnist1d" and self.model != "mlp":
+            raise ValueError(
+                f"model: mnist1d has signals, no images; mlp reads them, not {self.model}"
+            )
+        if self.model != "mlp" and self.activation != "relu":
+            raise ValueError(f"activation: {self.model} has relu units, only mlp has others")
+        if self.model == "cbow" and self.loss != "cross_entropy":
+            raise ValueError("loss: cbow predicts words; take cross_entropy")
+        if self.kernel_at and (self.model == "cbow" or self.loss != "mse"):
+            raise ValueError(
+                "kernel_at: kernel regression is compared with image models of squared loss only; "
+                "leave it out, or take loss mse"
+            )
+        if self.factors == "always" and not self.layers_at:
+            raise ValueError("factors: they are observed with the layers; give layers_at as well")
+        self._check_optimizer()
         for name in ("evaluate_at", "layers_at", "kernel_at"):
             try:
                 steps_at(getattr(self, name), self.steps)
@@ -148,7 +166,16 @@ class Train(RunSettings):
                 raise ValueError(f"{name}: {error}") from None
         return self
 
-    def _check_damping(self) -> None:
+    def _check_optimizer(self) -> None:
+        if self.optimizer == "adam" and self.parameterization == "up":
+            raise ValueError("parameterization: there are no up exponents for adam; take sp or mup")
+        if self.optimizer == "adam" and self.momentum:
+            raise ValueError("momentum: adam has its own; leave it out")
+        if self.optimizer not in SECOND_ORDER and (self.ema < 1 or self.interval > 1):
+            raise ValueError(
+                f"ema, interval: {self.optimizer} has no factors; leave them out, or take one of "
+                f"{', '.join(SECOND_ORDER)}"
+            )
         rules = {
             "foof": ("rescaled", "largest", "absolute", "scaled"),
             "shampoo": ("rescaled", "largest", "absolute"),

@@ -279,7 +279,8 @@ def ridge_predictor(
 def relative_distance(outputs: Array, reference: Array, axes: int = 2) -> Array:
     """|f - g| / |g| over the last ``axes`` axes; infinite where g is 0 and f is not."""
     where = tuple(range(-axes, 0))
-    size = np.sqrt((np.asarray(reference, dtype=float) ** 2).sum(where))
-    gap = np.sqrt(((np.asarray(outputs, dtype=float) - reference) ** 2).sum(where))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # Outputs of runs that diverge may be infinite, or square to it.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        size = np.sqrt((np.asarray(reference, dtype=float) ** 2).sum(where))
+        gap = np.sqrt(((np.asarray(outputs, dtype=float) - reference) ** 2).sum(where))
         return gap / size

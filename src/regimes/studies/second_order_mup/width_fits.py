@@ -10,6 +10,13 @@ from regimes.fit.power_laws import fit_power_law
 FIRST_WIDTH = 128  # narrower networks are not yet in the limit (specification, section 6)
 SMALLEST = 1.0  # below every width: a window with all of them
 LOG = "log10_width"
+FIT_TEXTS = {
+    "slope": "fitted exponent of the width",
+    "slope_low": "lower end of the 95% interval of the exponent",
+    "slope_high": "upper end of the 95% interval of the exponent",
+    "points": "networks in the fit",
+}
+"""Long names of the variables of `pooled_slopes`."""
 
 
 def pooled_slopes(values: xr.DataArray, first_width: float = FIRST_WIDTH) -> xr.Dataset:

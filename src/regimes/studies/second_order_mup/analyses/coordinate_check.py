@@ -14,9 +14,15 @@ from regimes.nn.abc_parameterization import (
     preconditioned_exponents,
 )
 from regimes.store import described
+from regimes.studies.second_order_mup.factor_orders import damping_orders, eigenvalue_orders
 from regimes.studies.second_order_mup.theory import predicted_slopes, push_through_orders
-from regimes.studies.second_order_mup.width_cases import gather, long_names
-from regimes.studies.second_order_mup.width_fits import FIRST_WIDTH, SMALLEST, pooled_slopes
+from regimes.studies.second_order_mup.width_cases import LAYERS, gather, long_names
+from regimes.studies.second_order_mup.width_fits import (
+    FIRST_WIDTH,
+    FIT_TEXTS,
+    SMALLEST,
+    pooled_slopes,
+)
 
 EXPERIMENTS = (
     "coord_check_main",
@@ -29,15 +35,11 @@ EXPERIMENTS = (
 CHANGES = ("dWh", "dh")
 # Twice the base width, which is 8 for convolutional networks and 64 for perceptrons.
 FIRST_WIDTHS = {"cnn": 16.0}
-TEXTS = {
+TEXTS = FIT_TEXTS | {
     "change": "change: dWh by the layer's own update, dh of its pre-activations",
     "window": "widths of the fit: from first_width on, or all",
     "first_width": "narrowest network in the window 'wide'",
-    "slope": "fitted exponent of the width",
-    "slope_low": "lower end of the 95% interval of the exponent",
-    "slope_high": "upper end of the 95% interval of the exponent",
-    "points": "networks in the fit",
-    "predicted": "predicted exponent of dWh, dampings of the order of their factors",
+    "predicted": "predicted exponent of dWh, wide networks",
     "overdamped": "predicted exponent of dWh, factors negligible against their dampings",
 }
 
@@ -56,18 +58,70 @@ def analyse(experiments: dict[str, xr.Dataset]) -> xr.Dataset:
         ``dWh`` and ``dh`` over (case, layer_step, layer, width, seed), see `width_cases.gather`;
         ``slope``, ``slope_low``, ``slope_high``, ``points`` over (window, change, case, layer_step,
         layer), in the window "wide" from ``first_width`` (case) on; ``predicted`` (case, layer),
-        the exponent of dWh with dampings of the order of their factors, and ``overdamped``, that
-        with factors that are negligible against their dampings.
+        the exponent of dWh in wide networks by `damped_slopes`, and ``overdamped``, that with
+        factors that are negligible against their dampings.
     """
     data = gather({n: experiments[n] for n in EXPERIMENTS if n in experiments}, CHANGES)
     texts = long_names(data)
     first = [FIRST_WIDTHS.get(str(model), FIRST_WIDTH) for model in data["model"].values]
     data = data.assign(
         first_width=("case", np.array(first, dtype=float)),
-        predicted=(("case", "layer"), _predictions(data, predicted_slopes)),
-        overdamped=(("case", "layer"), _predictions(data, overdamped_slopes)),
+        predicted=(("case", "layer"), _predictions(data, damped_slopes)),
+        overdamped=(("case", "layer"), _predictions(data, _overdamped)),
     )
     return described(data.merge(_fits(data)), texts | TEXTS)
+
+
+def damped_slopes(
+    optimizer: str, rule: str, parameterization: str, output_exponent: float | None = None
+) -> tuple:
+    """Exponents of |dW h| in wide networks, whatever the order of the dampings.
+
+    A damping that outgrows its factor replaces it, and divides the update by its own power of the
+    width; one that keeps pace or falls behind leaves the exponents of `predicted_slopes` as they
+    are. For K-FAC with heuristic damping in muP: (-1, 0, 0), since A of the input layer alone is
+    outgrown (section 2.6).
+
+    Parameters
+    ----------
+    optimizer
+        A key of `regimes.nn.abc_parameterization.POWERS`.
+    rule
+        Damping rule, see `factor_orders.damping_orders`.
+    parameterization
+        "sp", "up" or "mup".
+    output_exponent
+        Exponent b_L in place of the parameterization's.
+
+    Returns
+    -------
+    tuple
+        Of input, hidden and output layers; NaN where an optimizer has one damping for both factors
+        that does not follow its factor.
+    """
+    powers = POWERS[optimizer]
+    if rule not in ("heuristic", "absolute"):  # follows the factors, or there is none
+        return predicted_slopes(powers, parameterization, output_exponent)
+    if optimizer not in ("kfac", "foof"):
+        return (math.nan,) * LAYERS
+    if output_exponent is None:
+        output_exponent = float(initial_exponents(parameterization)[-1])
+    dampings = damping_orders(optimizer, rule, output_exponent)
+    outgrown = dampings > eigenvalue_orders(optimizer, output_exponent)
+    rates = preconditioned_exponents(powers, parameterization)
+    found = []
+    for layer, rate in enumerate(rates):
+        left = Powers(*np.where(outgrown[:, layer], 0, powers).tolist())
+        lost = np.sum(np.where(outgrown, np.array(powers)[:, None] * dampings, 0)[:, layer])
+        found.append(push_through_orders(left, output_exponent)[layer] - lost - rate)
+    return tuple(found)
+
+
+def _overdamped(
+    optimizer: str, rule: str, parameterization: str, output_exponent: float | None
+) -> tuple:
+    """`overdamped_slopes` of an optimizer, the same for all damping rules."""
+    return overdamped_slopes(POWERS[optimizer], parameterization, output_exponent)
 
 
 def overdamped_slopes(
@@ -99,14 +153,15 @@ def _predictions(data: xr.Dataset, slopes) -> np.ndarray:
     found = np.full((data.sizes["case"], data.sizes["layer"]), np.nan)
     settings = zip(
         data["optimizer"].values.tolist(),
+        data["damping_rule"].values.tolist(),
         data["parameterization"].values.tolist(),
         data["output_exponent"].values.tolist(),
         strict=True,
     )
-    for row, (optimizer, parameterization, exponent) in zip(found, settings, strict=True):
+    for row, (optimizer, rule, parameterization, exponent) in zip(found, settings, strict=True):
         if optimizer in POWERS:
             own = None if math.isnan(exponent) else exponent
-            row[:] = np.array(slopes(POWERS[optimizer], parameterization, own), dtype=float)
+            row[:] = np.array(slopes(optimizer, rule, parameterization, own), dtype=float)
     return found
 
 

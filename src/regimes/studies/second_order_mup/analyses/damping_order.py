@@ -13,20 +13,16 @@ from regimes.studies.second_order_mup.factor_orders import (
     output_exponents,
 )
 from regimes.studies.second_order_mup.width_cases import gather, long_names
-from regimes.studies.second_order_mup.width_fits import pooled_slopes
+from regimes.studies.second_order_mup.width_fits import FIT_TEXTS, pooled_slopes
 
 EXPERIMENTS = ("coord_check_main", "coord_check_foof_gn")
 QUANTITIES = ("trace", "lambda_max", "ratio")
-TEXTS = {
+TEXTS = FIT_TEXTS | {
     "factor": "factor: A of inputs, B of output derivatives (Shampoo: G'G and GG')",
     "trace": "trace of the factor on the first batch",
     "lambda_max": "largest eigenvalue of the factor on the first batch",
     "ratio": "damping over the largest eigenvalue of its factor",
     "quantity": "quantity that is fitted",
-    "slope": "fitted exponent of the width",
-    "slope_low": "lower end of the 95% interval of the exponent",
-    "slope_high": "upper end of the 95% interval of the exponent",
-    "points": "networks in the fit",
     "predicted": "predicted exponent of the width",
 }
 

@@ -12,15 +12,11 @@ from regimes.studies.second_order_mup.factor_orders import (
     output_exponents,
 )
 from regimes.studies.second_order_mup.width_cases import gather, long_names
-from regimes.studies.second_order_mup.width_fits import SMALLEST, pooled_slopes
+from regimes.studies.second_order_mup.width_fits import FIT_TEXTS, SMALLEST, pooled_slopes
 
-TEXTS = {
+TEXTS = FIT_TEXTS | {
     "factor": "factor: A of inputs, B of output derivatives",
     "trace": "trace of the factor on the first batch",
-    "slope": "fitted exponent of the width",
-    "slope_low": "lower end of the 95% interval of the exponent",
-    "slope_high": "upper end of the 95% interval of the exponent",
-    "points": "networks in the fit",
     "predicted": "predicted exponent of the width",
 }
 

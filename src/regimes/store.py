@@ -186,6 +186,14 @@ def described(dataset: xr.Dataset, texts: Mapping[str, str]) -> xr.Dataset:
     return dataset
 
 
+def long_names(data: xr.Dataset) -> dict[str, str]:
+    """Long names of variables and coordinates; those without one are called by their names."""
+    return {
+        str(name): variable.attrs.get("long_name") or str(name).replace("_", " ")
+        for name, variable in data.variables.items()
+    }
+
+
 def join_runs(datasets: Sequence[xr.Dataset], dim: str = "run") -> xr.Dataset:
     """Concatenate datasets along ``run``, padding shorter dimensions with NaN.
 

@@ -68,6 +68,17 @@ def by_setting(dataset: xr.Dataset, names: Sequence[str], dim: str = "run") -> x
     return result
 
 
+NEAR = 1e-6  # relative difference of settings that are equal up to rounding
+
+
+def same(values: xr.DataArray, wanted: float | str | None) -> np.ndarray:
+    """Where settings equal a wanted value: numbers up to rounding, NaN (or None) equals NaN."""
+    if isinstance(wanted, str):
+        return values.values == wanted
+    wanted = np.nan if wanted is None else float(wanted)
+    return np.isclose(values.values.astype(float), wanted, rtol=NEAR, atol=0, equal_nan=True)
+
+
 def _levels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct values of a setting and, for each run, the index of its value."""
     levels, first, codes = np.unique(values, return_index=True, return_inverse=True)

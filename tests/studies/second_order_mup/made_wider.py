@@ -34,6 +34,7 @@ def runs(
         "optimizer": "kfac",
         "lr": 0.01,
         "batch_size": 100.0,
+        "base_width": 1,
     }
     full = [common | dict(each) | {"steps": int(steps[-1])} for each in settings]
     curves = [dict(values(each)) for each in full]

@@ -16,10 +16,14 @@ from scipy import stats
 from regimes import claims
 from regimes.nn.abc_parameterization import POWERS
 from regimes.plot import style
-from regimes.studies.second_order_mup.analyses.coordinate_check import overdamped_slopes
+from regimes.studies.second_order_mup.analyses.coordinate_check import (
+    damped_slopes,
+    overdamped_slopes,
+)
 from regimes.studies.second_order_mup.claims_coordinate import COORDINATE
-from regimes.studies.second_order_mup.coordinate_panels import log_axes
+from regimes.studies.second_order_mup.coordinate_panels import log_axes, power_text
 from regimes.studies.second_order_mup.factor_orders import damping_orders, eigenvalue_orders
+from regimes.studies.second_order_mup.theory import predicted_slopes
 from regimes.studies.second_order_mup.width_cases import choose, gather
 from regimes.studies.second_order_mup.width_fits import pooled_slopes, slopes_of_means
 from tests.studies.made import check_stored
@@ -264,6 +268,41 @@ def test_overdamped_changes_are_those_of_the_plain_gradient(scheme):
     np.testing.assert_allclose(found, predicted, atol=0.12)
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("rule", ["heuristic", "absolute"])
+def test_changes_at_dampings_of_other_orders_are_those_of_the_limit(scheme, rule):
+    exponent = SCHEMES[scheme]
+    orders = damping_orders("kfac", rule, exponent)
+    # A damping that leaves its factor behind is far above it from the start, or far below.
+    ahead = np.sign(orders - eigenvalue_orders("kfac", exponent))
+
+    few = 8  # an undamped inverse for more examples needs wider networks
+
+    def changes(inputs, signals, chi):
+        width, found = inputs[1].shape[1], []
+        # Derivatives are combinations of the signals of their example.
+        combined = np.einsum("ij,ik->ijk", np.eye(few), chi[:few]).reshape(few, -1)
+        for layer, (h, s) in enumerate(zip(inputs, signals, strict=True)):
+            rho_a, rho_b = 0.1 * 10.0 ** (4 * ahead[:, layer]) * width ** orders[:, layer]
+            h, s = h[:few], s[: few * CLASSES]
+            left = h @ h.T / few
+            left = left @ np.linalg.inv(left + rho_a * np.eye(few))
+            right = np.linalg.solve(s @ s.T / few + rho_b * np.eye(len(s)), s)
+            found.append(np.abs(left @ combined @ right).mean())
+        return np.array(found)
+
+    predicted = np.array(damped_slopes("kfac", rule, scheme), dtype=float)
+    np.testing.assert_allclose(powers_of(changes, exponent), predicted, atol=0.12)
+
+
+def test_limits_of_damped_updates():
+    # The input layer's A alone is outgrown by the heuristic damping (section 2.6).
+    assert damped_slopes("kfac", "heuristic", "mup") == (-1, 0, 0)
+    for optimizer, rule in (("kfac", "rescaled"), ("shampoo", "largest"), ("sgd", "none")):
+        assert damped_slopes(optimizer, rule, "sp") == predicted_slopes(POWERS[optimizer], "sp")
+    assert np.isnan(damped_slopes("shampoo", "absolute", "mup")).all()
+
+
 def test_rules_in_proportion_to_the_factor_and_the_absolute_one():
     for rule in ("rescaled", "largest"):
         np.testing.assert_array_equal(damping_orders("kfac", rule, 1.0), [[0, 1, 1], [-1, -1, 0]])
@@ -446,6 +485,31 @@ def test_panels_print_fitted_and_predicted_exponents(laptop):
         assert [text.split()[-1] for text in texts[:3]] == ["(½)", "(0)", "(−½)"]
         # Very large damping by the heuristic rule: the limit -1.
         assert any(text.get_text().endswith("(−1)") for text in drawn.axes[19].texts)
+
+
+def test_ticks_below_a_thousandth_are_powers_of_ten():
+    assert power_text(1e-4) == "$10^{-4}$"
+    assert power_text(3e-5) == r"$3\!\cdot\!10^{-5}$"
+    with style.applied():
+        for scale, form in ((1e-4, "10^{"), (1.0, "0.")):
+            _, axes = plt.subplots()
+            axes.plot([64, 128, 256], np.array([0.3, 1, 8]) * scale)
+            log_axes(axes)
+            axes.figure.canvas.draw()
+            low, high = axes.get_ylim()
+            ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+            texts = [text.get_text() for value, text in ticks if low <= value <= high]
+            assert len(texts) > 1
+            assert all(("10^{" in text) == (form == "10^{") for text in texts)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_say_what_was_trained(name, laptop):
+    with style.applied():
+        title = figure(name, laptop)._suptitle.get_text()
+    samples = "64 samples"
+    assert title.startswith(f"MLP, 8×8 digits, {samples}")
+    assert name != "fig2" or title.endswith("32 updates in batches of 128")
 
 
 def test_panels_of_missing_runs_say_so():

@@ -8,6 +8,7 @@ import math
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -172,6 +173,38 @@ def test_seeds_that_disagree_give_an_interval():
     assert found.value == 0.0 and found.low == 0.0 and found.high == 2.0
 
 
+def test_a_run_that_ends_far_above_its_start_failed():
+    """Eleven times the initial loss is a failure, nine times is a bad result."""
+    for growth, is_lost in ((11.0, True), (9.0, False)):
+        runs = planted.rates(["kfac"], (32,))
+        here = (runs["lr"].values == 0.25) & (runs["seed"].values == 1)
+        runs["train_loss"][here, -1] = growth * planted.INITIAL_LOSS
+        assert (transfer.failed(runs).values[here] == is_lost).all()
+        found = analysed({"lr_transfer_mlp_kfac": runs})["lr_transfer"]
+        cell = found.sel(panel="mlp_kfac", log2_learning_rate=-2, seed=1)
+        assert (np.isinf(cell["train_loss"]) == is_lost).all()
+        assert (np.isnan(cell["test_accuracy"]) == is_lost).all()
+
+
+def test_curves_of_failed_runs_end_where_the_loss_leaves():
+    loss = [[1.0, 20, 5], [1, 20, 30], [1, 2, 30], [1, np.nan, np.nan]]
+    coords = {"step": [0, 1, 2], "steps": ("run", [2] * 4)}
+    runs = xr.Dataset({"train_loss": (("run", "step"), loss)}, coords)
+    assert transfer.failed(runs).values.tolist() == [False, True, True, True]
+    kept = transfer.before_failure(xr.ones_like(runs["train_loss"]), runs).notnull()
+    assert kept.values.sum(axis=1).tolist() == [3, 1, 2, 1]
+
+
+def test_setup_names_what_all_runs_share():
+    runs = planted.rates(["kfac"])
+    expected = "MLP, 8×8 digits, 1024 samples, batch 128, 40 updates"
+    assert transfer.setup(runs) == expected
+    runs = runs.assign_coords(steps=("run", np.where(runs["width"] == 32, 40, 90)))
+    narrow = runs.isel(run=runs["width"].values == 32)
+    assert transfer.setup(narrow) == expected.replace("batch", "width 32, batch")
+    assert transfer.setup(runs).endswith("batch 128, 40–90 updates")
+
+
 # --- Pieces --------------------------------------------------------------------------------------
 
 
@@ -269,7 +302,44 @@ def test_a_diverged_run_makes_its_gap_unknown():
     assert math.isnan(measured(found, "so_table2_sgd_no_gap").value)
     table = table2.rows(found)
     cells = table[table["name"].str.startswith("SGD") & (table["output_exponent"] == 64)]
-    assert cells["diverged"].tolist() == [1, 1, 1] and cells["seeds"].tolist() == [2, 2, 2]
+    assert cells["failed"].tolist() == [1, 1, 1] and cells["seeds"].tolist() == [2, 2, 2]
+
+
+def test_settings_at_which_all_runs_failed_compare_nothing():
+    runs = planted.zero_runs(["rescaled", "absolute"])
+    here = (runs["damping_rule"] == "absolute") & (runs["batch_size"] == 32)
+    worst = here & (runs["output_exponent"] > 0.5)
+    lost = runs.assign(train_loss=runs["train_loss"].where(~worst | (runs["step"] == 0), 1e5))
+    found = analysed({"zero_init_bias": lost})
+    # The smallest gap that is left is that of rescaled damping at full batch, also one point.
+    assert measured(found, "so_table2_kfac_mup_not_below_zero").value == pytest.approx(1)
+    assert math.isnan(measured(found, "so_table2_kfac_gap_grows_with_batch").value)
+    cells = table2.rows(found).query("case == 1 and batch_size == 32")
+    assert cells["failed"].tolist() == [0, 3, 3] and cells["mean"].notnull().tolist() == [1, 0, 0]
+    data = found["zero_init"].isel(case=1).sel(batch_size=32, output_exponent=64)
+    for name in ("feature_change", "final_test_accuracy", "nngp_distance"):
+        assert data[name].isnull().all(), name
+    # One output layer alone that failed leaves the comparison unknown.
+    one = worst & (runs["output_exponent"] == 64)
+    lost = runs.assign(train_loss=runs["train_loss"].where(~one | (runs["step"] == 0), 1e5))
+    found = measured(analysed({"zero_init_bias": lost}), "so_table2_kfac_mup_not_below_zero")
+    assert math.isnan(found.value)
+
+
+@pytest.mark.parametrize(
+    ("means", "spreads", "failures", "expected"),
+    [
+        ((70, 75, 72), (1, 2, 2), (0, 0, 0), [1]),  # 3 > sqrt(8)
+        ((70, 75, 72), (1, 2, 3), (0, 0, 0), []),  # 3 < sqrt(13)
+        ((70, 75, 72), (1, 2, 2), (0, 1, 0), []),  # the best has a failed seed
+        ((70, 75, np.nan), (1, 2, np.nan), (0, 0, 3), [1]),
+        ((70, np.nan, np.nan), (1, np.nan, np.nan), (0, 3, 3), []),  # nothing to compare with
+        ((70, 75, 72), (np.nan,) * 3, (0, 0, 0), []),  # one seed
+    ],
+)
+def test_only_clear_winners_are_bold(means, spreads, failures, expected):
+    part = pd.DataFrame({"batch_size": 32, "mean": means, "spread": spreads, "failed": failures})
+    assert table2.clearly_best(part) == expected
 
 
 def test_muP_must_beat_both_others_to_be_best(monkeypatch):
@@ -286,7 +356,7 @@ def test_table_holds_means_and_spreads(laptop):
     table = table2.rows(laptop).set_index(["case", "output_exponent", "batch_size"])
     row = table.loc[(2, 1.0, 128.0)]
     assert row["mean"] == pytest.approx(75.0) and row["spread"] == pytest.approx(1.0)
-    assert row["seeds"] == 3 and row["diverged"] == 0
+    assert row["seeds"] == 3 and row["failed"] == 0
     assert len(table) == 5 * 3 * 3
 
 
@@ -344,6 +414,36 @@ def test_figures_are_drawn_and_analyses_stored(experiments, tmp_path):
             style.footer(drawn, "test", [[1, 3]], "0" * 32)
             style.save(drawn, tmp_path / f"{figure}.png")
         assert (tmp_path / f"{figure}.png").stat().st_size > 2000
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_figures_name_network_and_data(laptop, figure):
+    module = importlib.import_module(f"{MODULE}.figures.{figure}")
+    with style.applied():
+        drawn = module.draw({FIGURES[figure]: laptop[FIGURES[figure]]})
+        assert drawn.get_suptitle().startswith("MLP, 8×8 digits, ")
+
+
+def test_accuracy_curves_start_after_the_first_updates(laptop):
+    module = importlib.import_module(f"{MODULE}.figures.fig3")
+    with style.applied():
+        drawn = module.draw({"zero_init": laptop["zero_init"]})
+        curves = [line for axes in drawn.axes for line in axes.get_lines() if len(axes.lines) > 1]
+        starts = {line.get_xdata()[0] for line in curves if len(line.get_xdata()) > 2}
+    assert starts == {1}
+
+
+def test_lines_have_gaps_where_runs_failed():
+    runs = planted.rates(["kfac"], (32,))
+    here = np.isclose(runs["lr"].values, 2.0**-4)
+    runs["train_loss"][here, -1] = 1e3
+    data = analysed({"lr_transfer_mlp_kfac": runs})
+    module = importlib.import_module(f"{MODULE}.figures.fig6")
+    with style.applied():
+        drawn = module.draw({"lr_transfer": data["lr_transfer"]})
+        for axes in drawn.axes:
+            line = axes.get_lines()[0]
+            assert np.isnan(line.get_ydata()[np.asarray(line.get_xdata()) == -4]).all()
 
 
 def test_best_settings_are_starred_at_their_place(laptop):

@@ -244,6 +244,44 @@ def test_table_prints_levels_gains_and_divergence():
     assert lost.startswith("−15.3 ± ") and lost.endswith("(1 div.)")
 
 
+def test_table_names_what_was_trained_and_marks_the_base_width():
+    made = experiments()
+    made["acc_resnet18"]["train_accuracy"] = 0 * made["acc_resnet18"]["test_accuracy"] + 0.9
+    found = analysed(made)
+    table = found["accuracy_by_width"]
+    lines = [text for text, _ in table3.heading(table.sel(row="resnet18_kfac"))]
+    assert lines == [
+        "ResNet8, colour motifs",
+        "K-FAC, 4 epochs; chance 10 %",
+        "in the paper: ResNet18, CIFAR-100",
+    ]
+    lines = [text for text, _ in table3.heading(table.sel(row="vgg19_kfac"))]
+    assert lines == ["VGG19, CIFAR-100", "K-FAC, 4 epochs; chance 1 %"]
+    lines = [text for text, _ in table3.heading(table.sel(row="resnet50"))]
+    assert lines == ["ResNet50, ImageNet", "optimizer not stated"]
+    gain = table3.measured_gain(table.sel(row="resnet18_kfac", width=[1, 2]))
+    assert gain[0].endswith("(=)") and "±" in gain[1]
+    rows = table3.rows(found).set_index("row")
+    assert (rows.loc["resnet18_kfac", "train_mean"].dropna() == 90).all()
+    assert rows.loc["vgg19_kfac", "train_mean"].isna().all()
+
+
+def test_robustness_shows_the_training_set_and_chance():
+    made = experiments()
+    part = made["lr_robustness_resnet"]
+    part["train_accuracy"] = 0 * part["test_accuracy"] + 0.95
+    with style.applied():
+        left = fig5.draw(analysed(made)).axes[0]
+    assert "width ×4" in left.get_title() and "4 epochs" in left.get_title()
+    labels = {line.get_label(): line for line in left.lines}
+    assert set(labels["chance"].get_ydata()) == {10.0}
+    dotted = [line.get_ydata() for line in left.lines if line.get_linestyle() == ":"]
+    drawn = [np.asarray(each) for each in dotted if len(each)]
+    # Diverged runs count with accuracy 0, here the last learning rate under SP.
+    np.testing.assert_allclose(drawn[0], [95, 95, 95, 95, 0])
+    np.testing.assert_allclose(drawn[1], 95)
+
+
 # --- Learning rates ------------------------------------------------------------------------------
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from regimes.claims import Measure
+from regimes.fit.grids import same
 from regimes.studies.exact_gauss_newton.comparisons import POSITIVE, Select, median, seed_mean
-from regimes.studies.exact_gauss_newton.reading import drop_unknown_seeds, same, together
+from regimes.studies.exact_gauss_newton.reading import drop_unknown_seeds, together
 
 MNIST, CIFAR10 = 784, 3072  # input dimensions
 COARSE, FINE = 0.2, 0.02  # largest and smallest step of the squared-loss runs

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from regimes.config import ConfigError
 from regimes.data import mnist1d, tables
+from regimes.data.bundled import loaded
 from regimes.data.streams import numpy_stream
 from regimes.studies.exact_gauss_newton.settings import DATA
 
@@ -32,8 +33,9 @@ class DataSet(NamedTuple):
     test_targets: np.ndarray
 
 
+@cache
 def load(name: str) -> DataSet:
-    """Data set of this name.
+    """Data set of this name, made once per process.
 
     Parameters
     ----------
@@ -43,22 +45,10 @@ def load(name: str) -> DataSet:
     Raises
     ------
     regimes.config.ConfigError
-        If it has to be read from files.
+        If it has to be read from files: see `regimes.data.bundled`.
     """
-    if name not in _LOADERS:
-        raise ConfigError(
-            f"data: '{name}' needs files that this version does not read yet; the scales smoke and "
-            f"laptop need none (data {', '.join(_LOADERS)})"
-        )
-    found = _LOADERS[name]()
     expected = DATA[name]
-    if found.x.shape != (expected.samples, expected.features):
-        raise ConfigError(
-            f"data: '{name}' has {found.x.shape[0]} training samples of {found.x.shape[1]} "
-            f"features where {expected.samples} of {expected.features} are expected; install the "
-            "scikit-learn and mnist1d versions of envs/requirements.lock"
-        )
-    return found
+    return loaded(name, _LOADERS, (expected.samples, expected.features))
 
 
 def _digits() -> DataSet:

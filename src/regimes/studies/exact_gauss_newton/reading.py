@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from regimes.fit.grids import by_setting
-from regimes.store import described
+from regimes.fit.grids import by_setting, same
+from regimes.store import described, long_names
 
 CASE = (
     "data",
@@ -47,7 +47,6 @@ CASE = (
 """Settings that tell cases apart (all but the seed)."""
 FOLLOWS = ("alpha_eff",)  # settings that follow from those of `CASE` and are kept beside them
 TEXTS = ("data", "optimizer", "then", "inverse", "precision")
-NEAR = 1e-6  # settings are compared up to rounding
 RAN = "1 where a run exists"  # long name of ``ran``
 
 _OF_EPOCH = ("epoch",)
@@ -198,22 +197,6 @@ def _described(data: xr.Dataset, experiments: Mapping[str, xr.Dataset]) -> xr.Da
     texts |= {"case": "case: settings apart from the seed", "seed": "seed", "ran": RAN}
     texts["experiment"] = "experiment the case was trained in"
     return described(data, texts)
-
-
-def long_names(data: xr.Dataset) -> dict[str, str]:
-    """Long names of variables and coordinates; those without one are called by their names."""
-    return {
-        str(name): variable.attrs.get("long_name") or str(name).replace("_", " ")
-        for name, variable in data.variables.items()
-    }
-
-
-def same(values: xr.DataArray, wanted: float | str | None) -> np.ndarray:
-    """Where settings equal a wanted value: numbers up to rounding, NaN (or None) equals NaN."""
-    if isinstance(wanted, str):
-        return values.values == wanted
-    wanted = math.nan if wanted is None else float(wanted)
-    return np.isclose(values.values.astype(float), wanted, rtol=NEAR, atol=0, equal_nan=True)
 
 
 def matching(data: xr.Dataset | xr.DataArray, /, **settings) -> np.ndarray:

@@ -12,12 +12,14 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from regimes.studies.second_order_mup.transfer import outcomes
+from regimes.fit.grids import by_setting
+from regimes.studies.second_order_mup.transfer import final, outcomes
 
 PARAMETERIZATIONS = ("sp", "mup")
 TEXTS = {
     "parameterization": "parameterization",
     "seed": "seed",
+    "train_accuracy": "final accuracy on the training set, a fraction, 0 where the run diverged",
     "test_accuracy": "final accuracy on the test set, a fraction, 0 where the run diverged",
     "diverged": "1 where the run diverged",
     "gain": "test accuracy of muP minus SP in points, mean over seeds",
@@ -44,25 +46,36 @@ def accuracies(runs: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
     Parameters
     ----------
     runs
-        Trained runs with ``train_loss`` and ``test_accuracy`` (run, step) and ``diverged_at``.
+        Trained runs with ``train_loss``, ``test_accuracy`` and optionally ``train_accuracy`` (run,
+        step) and ``diverged_at``.
     names
         Settings that become dimensions besides ``parameterization`` and ``seed``.
 
     Returns
     -------
     xr.Dataset
-        ``test_accuracy`` and ``diverged`` over (*names, parameterization, seed), both
-        parameterizations always, NaN where there is no run.
+        ``train_accuracy``, ``test_accuracy`` and ``diverged`` over (*names, parameterization,
+        seed), both parameterizations always, NaN where there is no run or it was not recorded.
     """
-    grid = outcomes(with_planned_steps(runs), (*names, "parameterization", "seed"))
+    runs = with_planned_steps(runs)
+    dims = (*names, "parameterization", "seed")
+    grid = outcomes(runs, dims)
     lost = np.isinf(grid["train_loss"])
+    fitted = runs.get("train_accuracy", np.nan * runs["test_accuracy"])
+    fitted = by_setting(final(fitted).to_dataset(name="train_accuracy"), dims)
     found = xr.Dataset(
         {
+            "train_accuracy": fitted["train_accuracy"].where(~lost, 0.0),
             "test_accuracy": grid["test_accuracy"].where(~lost, 0.0),
             "diverged": lost.astype(float).where(grid["train_loss"].notnull()),
         }
     )
     return found.reindex(parameterization=list(PARAMETERIZATIONS))
+
+
+def epochs(runs: xr.Dataset) -> float:
+    """Passes over the training samples of the longest run."""
+    return float(runs["epoch"].max())
 
 
 def differences(accuracy: xr.DataArray) -> xr.DataArray:

@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from regimes.plot import style
+from regimes.studies.second_order_mup.network_names import trained_on
 from regimes.studies.second_order_mup.width_cases import choose, known_widths
 from regimes.studies.second_order_mup.width_fits import geometric_mean
 
@@ -33,7 +34,9 @@ LOOKS = {"mup": FILLED, "sp": OPEN, "up": DOTTED}
 SMALL = 5.6  # points, printed exponents
 LINE = 6.8  # points from one printed line to the next
 FEW_DECADES = 200.0  # ratio of the ends of an axis up to which powers of ten are too few labels
+LETTER = -12.0  # points from axes to the letter of a panel
 GAP = 2.5  # points between axes and the lowest printed line
+SMALLEST_PLAIN = 1e-3  # an axis with smaller labels has all of them as powers of ten
 THEORY = {**style.THEORY, "linewidth": 0.8, "zorder": 1.5}
 
 
@@ -171,8 +174,18 @@ def log_values(axes: Axes, factor: float = 10.0) -> None:
         return
     # Powers of ten alone would leave one label or none.
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if high / low > 20 else (1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    lowest = min(value for value in axes.get_yticks() if low <= value <= high)
+    form = power_text if lowest < SMALLEST_PLAIN else "{:.4g}".format
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+def power_text(value: float) -> str:
+    """Positive number as a power of ten, with one digit in front of it unless that is 1."""
+    power = math.floor(math.log10(value) + 1e-9)
+    digit = round(value / 10.0**power)
+    front = "" if digit == 1 else rf"{digit}\!\cdot\!"
+    return f"${front}10^{{{power}}}$"
 
 
 def only_last_row(grid: np.ndarray) -> None:
@@ -302,6 +315,30 @@ def scheme_handles(*schemes: str, theory: str = "predicted power") -> list[Line2
         for name in schemes
     ]
     return [*found, Line2D([], [], label=theory, **style.THEORY)]
+
+
+def finish(
+    figure: Figure,
+    first: Iterable[Axes],
+    cases: xr.Dataset,
+    *schemes: str,
+    theory: str = "predicted power",
+) -> None:
+    """Letters beside the titles of some panels, what was trained above all, the legend below."""
+    for axes, letter in zip(first, "abcdefgh", strict=False):
+        axes.annotate(
+            letter,
+            xy=(0, 1),
+            xycoords="axes fraction",
+            xytext=(LETTER, GAP + len(LAYERS) * LINE),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontweight="bold",
+            fontsize=9,
+        )
+    figure.suptitle(trained_on(cases), fontsize=7.5, color="0.3")
+    legend(figure, [*layer_handles(), *scheme_handles(*schemes, theory=theory)])
 
 
 def legend(figure: Figure, handles: Sequence[Line2D], columns: int | None = None) -> None:

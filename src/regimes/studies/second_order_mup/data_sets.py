@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from regimes.config import ConfigError
 from regimes.data import corpus, mnist1d, tables
+from regimes.data.bundled import loaded
 from regimes.data.motifs import ColourMotifs
 from regimes.data.streams import numpy_stream, stream_seed
 from regimes.studies.second_order_mup.settings import CONTEXT, DATA
@@ -49,22 +49,10 @@ def load(name: str) -> DataSet:
     Raises
     ------
     regimes.config.ConfigError
-        If it has to be read from files.
+        If it has to be read from files: see `regimes.data.bundled`.
     """
-    if name not in _LOADERS:
-        raise ConfigError(
-            f"data: '{name}' needs files that this version does not read yet; the scales smoke and "
-            f"laptop need none (data {', '.join(_LOADERS)})"
-        )
-    found = _LOADERS[name]()
     expected = DATA[name]
-    if found.x.shape != (expected.samples, *expected.shape):
-        raise ConfigError(
-            f"data: '{name}' has training samples of shape {found.x.shape} where "
-            f"{(expected.samples, *expected.shape)} is expected; install the scikit-learn and "
-            "mnist1d versions of envs/requirements.lock"
-        )
-    return found
+    return loaded(name, _LOADERS, (expected.samples, *expected.shape))
 
 
 def _digits() -> DataSet:

@@ -107,13 +107,13 @@ def table(
         axes.axhline(tops[row + 2], color=LINE, linewidth=0.6)
 
 
-def long_form(data: xr.Dataset) -> pd.DataFrame:
+def long_form(analyses: dict[str, xr.Dataset]) -> pd.DataFrame:
     """Exponents of the code in long form, one parameterization, optimizer and role a row.
 
     Parameters
     ----------
-    data
-        Analysis ``exponents``.
+    analyses
+        ``exponents``.
 
     Returns
     -------
@@ -121,6 +121,7 @@ def long_form(data: xr.Dataset) -> pd.DataFrame:
         ``parameterization``, ``optimizer``, ``role``; exponents ``b`` of weights, ``c`` of learning
         rates, ``d_A`` and ``d_B`` of dampings, NaN where there is none.
     """
+    data = analyses["exponents"]
     damping = data["damping_exponents"]
     columns = xr.Dataset(
         {

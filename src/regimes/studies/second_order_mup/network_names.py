@@ -18,6 +18,7 @@ NETWORKS = {
 }
 DATA = {
     "digits": "8×8 digits",
+    "mnist1d": "MNIST-1D",
     "colour_motifs": "colour motifs",
     "made_text": "generated text",
     "mnist": "MNIST",
@@ -29,6 +30,7 @@ DATA = {
 }
 CLASSES = {
     "digits": 10,
+    "mnist1d": 10,
     "colour_motifs": 10,
     "mnist": 10,
     "fashion_mnist": 10,
@@ -50,7 +52,7 @@ def chance(data: str) -> float:
 
 
 def trained_on(cases: xr.Dataset) -> str:
-    """Networks, data and training samples of some cases, for instance "MLP, 8×8 digits, 64 samples".
+    """Networks, data and training samples of some cases: "MLP, 8×8 digits, 64 samples".
 
     Parameters
     ----------

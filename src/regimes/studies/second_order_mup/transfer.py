@@ -1,9 +1,9 @@
 """Trained runs on grids of one hyperparameter, and where the best value lies at each width.
 
 The best value is the grid point with the smallest seed mean of the final train loss. A run that
-diverged has an infinite loss, so that a grid point counts only where all of its seeds survive; a
-run that does not exist is NaN. A best value at an end of its grid bounds the true one from one
-side only and is marked as such (`at_end`).
+failed (`failed`) has an infinite loss, so that a grid point counts only where all of its seeds
+survive; a run that does not exist is NaN. A best value at an end of its grid bounds the true one
+from one side only and is marked as such (`at_end`).
 
 The best value jumps from grid point to grid point as seeds change, and the jackknife fails for
 such a number: its interval comes from drawing seeds with replacement (`resampled`).
@@ -17,11 +17,13 @@ import numpy as np
 import xarray as xr
 
 from regimes.fit.grids import by_setting
+from regimes.studies.second_order_mup.network_names import trained_on
 
 DIGITS = 6  # logarithms of settings are rounded to so many digits, so that grids align
 NEAR = 1e-6  # settings are compared up to rounding
 DRAWS = 2000  # of seeds with replacement
 FEWEST_SEEDS = 3  # behind an interval
+GROWTH = 10.0  # times its initial loss: what a run may end with at most
 LOST = 1e250  # stands for an infinite loss in sums with weights that may be zero
 
 
@@ -42,7 +44,7 @@ def final(values: xr.DataArray, dim: str = "step") -> xr.DataArray:
     -------
     xr.DataArray
         (run, ...), at the record after ``steps`` updates; where runs of some length have none
-        there, at their last one. NaN for a run that diverged before.
+        there, at their last one. NaN for a run whose loss stopped being finite before.
     """
     at, planned = values[dim].values, values["steps"].values
     others = [name for name in values.dims if name not in ("run", dim)]
@@ -54,6 +56,49 @@ def final(values: xr.DataArray, dim: str = "step") -> xr.DataArray:
         recorded = np.flatnonzero(known[group].any(axis=0) & (at <= steps))
         place[group] = exact[0] if exact.size else recorded.max(initial=0)
     return values.isel({dim: xr.DataArray(place, dims="run")}).drop_vars(dim)
+
+
+def failed(runs: xr.Dataset) -> xr.DataArray:
+    """Which runs failed: the one rule behind crosses, tables, means and claims of these figures.
+
+    A run failed if its final train loss is not finite or exceeds `GROWTH` times its initial one,
+    or if the loss of a batch was not finite on the way.
+
+    Returns
+    -------
+    xr.DataArray
+        (run), truth values.
+    """
+    loss = final(runs["train_loss"])
+    found = ~(loss <= _ceiling(runs)) | ~np.isfinite(loss)
+    return found | (runs["diverged_at"] >= 0) if "diverged_at" in runs else found
+
+
+def before_failure(values: xr.DataArray, runs: xr.Dataset) -> xr.DataArray:
+    """Curves (run, step) of failed runs up to the step at which their loss passes the limit."""
+    alive = (runs["train_loss"] <= _ceiling(runs)).transpose("run", "step")
+    alive = alive.copy(data=np.logical_and.accumulate(alive.values, axis=1))
+    return values.where(alive | ~failed(runs))
+
+
+def _ceiling(runs: xr.Dataset) -> xr.DataArray:
+    """Largest final train loss of a run that did not fail, (run)."""
+    return GROWTH * runs["train_loss"].isel(step=0, drop=True)
+
+
+def setup(runs: xr.Dataset) -> str:
+    """Network, data, samples, width, batch and updates in words.
+
+    A width or batch that varies between the runs is left out, of the updates the range is given.
+    """
+    parts = [trained_on(runs)]
+    for name, text in {"width": "width {}", "batch_size": "batch {}"}.items():
+        values = np.unique(runs[name].values)
+        if values.size == 1 and np.isfinite(values[0]):
+            parts.append(text.format(f"{values[0]:g}"))
+    steps = runs["steps"].values
+    ends = dict.fromkeys(f"{n:.0f}" for n in (steps.min(), steps.max()))
+    return ", ".join([*parts, f"{'–'.join(ends)} updates"])
 
 
 def outcomes(runs: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
@@ -70,14 +115,13 @@ def outcomes(runs: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
     -------
     xr.Dataset
         Over the settings, NaN where there is no run: ``train_loss`` at the end, infinite where
-        the run diverged; ``test_accuracy`` at the end, NaN where it diverged; ``initial_loss``.
+        the run failed; ``test_accuracy`` at the end, NaN where it failed; ``initial_loss``.
     """
-    lost = runs["diverged_at"] >= 0 if "diverged_at" in runs else False
-    loss = final(runs["train_loss"])
+    lost = failed(runs)
     ends = xr.Dataset(
         {
-            "train_loss": loss.where(np.isfinite(loss) & ~xr.DataArray(lost), np.inf),
-            "test_accuracy": final(runs["test_accuracy"]).where(~xr.DataArray(lost)),
+            "train_loss": final(runs["train_loss"]).where(~lost, np.inf),
+            "test_accuracy": final(runs["test_accuracy"]).where(~lost),
             "initial_loss": runs["train_loss"].isel(step=0, drop=True),
         }
     )
@@ -110,7 +154,7 @@ def one(values: xr.DataArray, **settings: float) -> xr.DataArray:
 
 
 def seed_mean(values: xr.DataArray) -> xr.DataArray:
-    """Mean over the seeds that were run; infinite if one diverged, NaN without any."""
+    """Mean over the seeds that were run; infinite if one failed, NaN without any."""
     count = values.notnull().sum("seed")
     return values.sum("seed") / count.where(count > 0)
 
@@ -282,8 +326,8 @@ def optima(data: xr.Dataset, dim: str, base: float) -> xr.Dataset:
 def texts(dim: str, setting: str) -> dict[str, str]:
     """Long names of the variables of `outcomes` and `optima`."""
     return {
-        "train_loss": "final loss on the training set, infinite where the run diverged",
-        "test_accuracy": "final accuracy on the test set, a fraction",
+        "train_loss": "final loss on the training set, infinite where the run failed",
+        "test_accuracy": "final accuracy on the test set, a fraction, unknown where it failed",
         "initial_loss": "loss on the training set before training",
         "best": f"{dim} with the smallest seed mean of the final train loss",
         "best_low": f"lower end of the 95 % interval of the best {dim}, seeds resampled",
@@ -296,6 +340,7 @@ def texts(dim: str, setting: str) -> dict[str, str]:
         "exponent_high": "upper end of the 95 % interval of the exponent, seeds resampled",
         "width": "width (multiplier of the channels for residual networks)",
         "seed": "seed",
+        "setup": "network, data and length of training",
         dim: f"{dim.split('_')[0]} of the {setting}",
     }
 

@@ -48,7 +48,7 @@ def curve(axes: Axes, values: xr.DataArray, dim: str, colour, floor: float | Non
     Parameters
     ----------
     values
-        (dim, seed); what was not run is NaN, what diverged infinite or NaN.
+        (dim, seed); what was not run is NaN, what failed infinite (or NaN for some seeds).
     floor
         For logarithmic axes: share of the mean below which the band does not reach.
     look
@@ -60,7 +60,7 @@ def curve(axes: Axes, values: xr.DataArray, dim: str, colour, floor: float | Non
     known = np.isfinite(values.values).all(axis=1)
     x, y = values[dim].values.astype(float), values.values
     mean = np.where(known, np.where(known[:, None], y, 0).mean(axis=1), np.nan)
-    # Grid points of other panels are not gaps in the line, diverged runs are.
+    # Grid points of other panels are not gaps in the line, failed runs are.
     drawn = ~np.isnan(values.values).all(axis=1)
     axes.plot(x[drawn], mean[drawn], color=colour, **look)
     if y.shape[1] > 1:
@@ -78,7 +78,7 @@ def loss_panel(axes: Axes, data: xr.Dataset, dim: str, parameterization: str = "
     data
         As from `transfer.outcomes` and `transfer.optima`, over (width, dim, seed). A star marks
         the smallest mean (open at an end of the grid); a cross at the upper edge a setting at
-        which a run diverged.
+        which a run failed.
     """
     loss = data["train_loss"]
     widths = run_widths(loss)
@@ -100,7 +100,8 @@ def loss_panel(axes: Axes, data: xr.Dataset, dim: str, parameterization: str = "
 
 def accuracy_panel(axes: Axes, data: xr.Dataset, dim: str, parameterization: str = "mup") -> None:
     """Final test accuracy in percent; stars where the train loss is smallest, see `loss_panel`."""
-    accuracy = 100 * data["test_accuracy"]
+    # Infinite where a run failed, so that lines have gaps there.
+    accuracy = (100 * data["test_accuracy"]).where(~np.isposinf(data["train_loss"]), np.inf)
     widths = run_widths(data["train_loss"])
     for width, colour in width_colours(widths).items():
         own = accuracy.sel(width=width, drop=True)
@@ -146,11 +147,11 @@ def width_handles(widths: Sequence[float], symbol: str = "M") -> list[Line2D]:
 
 
 def mark_handles() -> list[Line2D]:
-    """Legend entries of the marks for the best setting and for runs that diverged."""
+    """Legend entries of the marks for the best setting and for runs that failed."""
     look = {"linestyle": "", "color": "0.3"}
     return [
         Line2D([], [], marker="*", markersize=9, label="smallest mean loss", **look),
-        Line2D([], [], marker="x", markersize=4, label="a seed diverged", **look),
+        Line2D([], [], marker="x", markersize=4, label="a seed failed", **look),
     ]
 
 
@@ -167,7 +168,10 @@ def legend_under(axes: Axes, handles: list[Line2D], columns: int = 3) -> None:
 def plain_labels(axes: Axes) -> None:
     """Plain numbers at a logarithmic vertical axis, several a decade on a short one."""
     low, high = axes.get_ylim()
-    subs = (1,) if high / low > 300 else (1, 3) if high / low > 15 else (1, 2, 5)
+    fold = high / low
+    subs = (1,) if fold > 300 else (1, 3) if fold > 15 else (1, 2, 5)
+    if fold < 5:
+        subs = (1, 1.5, 2, 3, 5, 7)
     axes.yaxis.set_major_locator(LogLocator(subs=subs))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -200,6 +204,12 @@ def grid_figure(
         gridspec_kw={"height_ratios": list(rows)},
     )
     return figure, axes
+
+
+def name_setup(figure: Figure, *setups: object) -> None:
+    """What was trained (`transfer.setup`), above all panels; every text once."""
+    known = dict.fromkeys(str(text) for text in setups if str(text))
+    figure.suptitle("\n".join(known), fontsize=8)
 
 
 def letter(panels: Sequence[Axes], write: Callable = style.panel_label) -> None:

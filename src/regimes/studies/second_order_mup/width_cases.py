@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from regimes.fit.grids import by_setting
-from regimes.store import described
+from regimes.fit.grids import by_setting, same
+from regimes.store import described, long_names
 
 CASE = (
     "data",
@@ -53,7 +53,6 @@ TEXTS = (
     "precision",
 )
 """Those that are words."""
-NEAR = 1e-6  # settings are compared up to rounding
 LAYERS = 3
 INNER = ("layer_step", "layer", "width", "seed")
 
@@ -153,22 +152,6 @@ def _described(data: xr.Dataset, experiments: Mapping[str, xr.Dataset]) -> xr.Da
         "layer_step": "updates before the layers were measured",
     }
     return described(data, texts)
-
-
-def long_names(data: xr.Dataset) -> dict[str, str]:
-    """Long names of variables and coordinates; those without one are called by their names."""
-    return {
-        str(name): variable.attrs.get("long_name") or str(name).replace("_", " ")
-        for name, variable in data.variables.items()
-    }
-
-
-def same(values: xr.DataArray, wanted: float | str | None) -> np.ndarray:
-    """Where settings equal a wanted value: numbers up to rounding, NaN (or None) equals NaN."""
-    if isinstance(wanted, str):
-        return values.values == wanted
-    wanted = math.nan if wanted is None else float(wanted)
-    return np.isclose(values.values.astype(float), wanted, rtol=NEAR, atol=0, equal_nan=True)
 
 
 def choose(data: xr.Dataset, **settings: float | str | None) -> xr.Dataset:

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from regimes.fit.grids import by_setting
-from regimes.studies.second_order_mup.transfer import final, near
+from regimes.studies.second_order_mup.transfer import before_failure, failed, final, near, setup
 
 OUTPUT_EXPONENTS = (0.5, 1.0, 64.0)
 OWN_EXPONENT = {"sp": 0.5, "up": 0.5, "mup": 1.0}  # where none was set
@@ -39,23 +39,26 @@ def cases(runs: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        Over `DIMS`, NaN where there is no run or it has diverged. Along ``step``:
-        ``train_accuracy``, ``test_accuracy``; along ``ridge``: ``nngp_accuracy``,
-        ``kernel_accuracy`` and, at the end of training, ``nngp_distance``, ``kernel_distance``; at
-        the end: ``final_train_accuracy``, ``final_test_accuracy``, ``feature_change`` (of the
-        inputs of the output layer); ``ran``: 1 where a run exists. Coordinates: the settings of
-        `CASE` along ``case``, K-FAC first; ``full`` along ``batch_size``, 1 where a batch holds
-        all training samples.
+        Over `DIMS`, NaN where there is no run or it failed. Along ``step``: ``train_accuracy``,
+        ``test_accuracy`` (of a failed run while it was alive); along ``ridge``:
+        ``nngp_accuracy``, ``kernel_accuracy`` and, at the end of training, ``nngp_distance``,
+        ``kernel_distance``; at the end: ``final_train_accuracy``, ``final_test_accuracy``,
+        ``feature_change`` (of the inputs of the output layer); ``ran``: 1 where a run exists;
+        ``failed``: 1 where it failed (`transfer.failed`). Coordinates: the settings of `CASE`
+        along ``case``, K-FAC first; ``full`` along ``batch_size``, 1 where a batch holds all
+        training samples; ``setup``, what was trained.
     """
     dim = "run"
-    numbers = xr.Dataset({name: runs[name] for name in ACCURACIES})
+    lost = failed(runs)
+    numbers = xr.Dataset({name: before_failure(runs[name], runs) for name in ACCURACIES})
     for name in ACCURACIES:
-        numbers[f"final_{name}"] = final(runs[name])
+        numbers[f"final_{name}"] = final(runs[name]).where(~lost)
     for name in REFERENCES:
         numbers[f"{name}_accuracy"] = _known(runs, f"{name}_accuracy", ("ridge",))
         distance = _known(runs, f"{name}_distance", ("kernel_step", "ridge"))
-        numbers[f"{name}_distance"] = final(distance, "kernel_step")
-    numbers["feature_change"] = _feature_change(runs)
+        numbers[f"{name}_distance"] = final(distance, "kernel_step").where(~lost)
+    numbers["feature_change"] = _feature_change(runs).where(~lost)
+    numbers["failed"] = lost.astype(float)
     numbers["ran"] = (dim, np.ones(runs.sizes[dim]))
     samples = runs["samples"].values.astype(float)
     batch = runs["batch_size"].values.astype(float)
@@ -72,7 +75,7 @@ def cases(runs: xr.Dataset) -> xr.Dataset:
     grid["ran"] = grid["ran"].fillna(0)
     full = near(grid["batch_size"].values, samples.max()).astype(float)
     along_case = {name: ("case", values) for name, values in settings.items()}
-    return grid.assign_coords(full=("batch_size", full), **along_case)
+    return grid.assign_coords(full=("batch_size", full), setup=setup(runs), **along_case)
 
 
 def _known(runs: xr.Dataset, name: str, dims: tuple[str, ...]) -> xr.DataArray:

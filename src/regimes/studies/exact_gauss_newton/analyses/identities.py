@@ -8,13 +8,12 @@ import numpy as np
 import xarray as xr
 
 from regimes.fit.grids import by_setting
-from regimes.store import described
+from regimes.store import described, long_names
 from regimes.studies.exact_gauss_newton import theory
 from regimes.studies.exact_gauss_newton.reading import (
     RAN,
     cases,
     final,
-    long_names,
     on_grid,
     pick,
 )

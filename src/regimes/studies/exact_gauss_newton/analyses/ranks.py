@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import xarray as xr
 
-from regimes.store import described
+from regimes.store import described, long_names
 from regimes.studies.exact_gauss_newton import theory
-from regimes.studies.exact_gauss_newton.reading import RAN, long_names, on_grid
+from regimes.studies.exact_gauss_newton.reading import RAN, on_grid
 
 TEXTS = {
     "data": "inputs of the features",

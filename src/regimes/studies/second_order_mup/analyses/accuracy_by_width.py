@@ -40,10 +40,13 @@ TEXTS = accuracies.TEXTS | {
     "data": "data it was trained on",
     "optimizer": "optimizer it was trained with",
     "width": "width multiplier",
+    "base_width": "width multiplier at which both parameterizations are the same network",
+    "epochs": "passes over the training samples",
     "published_sp": "test accuracy under SP in the paper, percent",
     "published_gain": "test accuracy of muP minus SP in the paper, points",
 }
 SETTINGS = ("network", "data", "optimizer")
+NUMBERS = ("base_width", "epochs")
 
 
 def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
@@ -57,11 +60,12 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        ``test_accuracy`` and ``diverged`` (row, width, parameterization, seed); ``gain``,
-        ``gain_low``, ``gain_high``, ``published_sp``, ``published_gain`` (row, width). Rows that
-        were not run are NaN, with empty ``network``, ``data`` and ``optimizer`` (row).
+        ``train_accuracy``, ``test_accuracy``, ``diverged`` (row, width, parameterization, seed);
+        ``gain``, ``gain_low``, ``gain_high``, ``published_sp``, ``published_gain`` (row, width);
+        ``base_width``, ``epochs`` (row). Rows that were not run are NaN, with empty ``network``,
+        ``data`` and ``optimizer`` (row).
     """
-    parts, settings = {}, {}
+    parts, settings, numbers = {}, {}, {}
     for row, (experiment, optimizer) in ROWS.items():
         if experiment not in experiments:
             continue
@@ -72,6 +76,7 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
         if runs.sizes["run"]:
             parts[row] = accuracies.accuracies(runs, ["width"])
             settings[row] = [str(runs[n].values[0]) for n in ("model", "data", "optimizer")]
+            numbers[row] = (float(runs["base_width"].values[0]), accuracies.epochs(runs))
     named = [part.drop_attrs().expand_dims(row=[row]) for row, part in parts.items()]
     found = xr.concat(named, "row", join="outer") if named else _nothing()
     published = {w for table in (PUBLISHED_SP, PUBLISHED_GAIN) for r in table.values() for w in r}
@@ -83,7 +88,9 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
         found[name] = (("row", "width"), np.array(values))
     for i, name in enumerate(SETTINGS):
         found[name] = ("row", [settings[row][i] if row in settings else "" for row in ROWS])
-    return described(found.set_coords(list(SETTINGS)), TEXTS)
+    for i, name in enumerate(NUMBERS):
+        found[name] = ("row", [numbers[row][i] if row in numbers else np.nan for row in ROWS])
+    return described(found.set_coords([*SETTINGS, *NUMBERS]), TEXTS)
 
 
 def _nothing() -> xr.Dataset:
@@ -92,4 +99,4 @@ def _nothing() -> xr.Dataset:
     coords = {"row": ["resnet18_kfac"], "width": [1.0], "seed": [0.0]}
     coords["parameterization"] = list(PARAMETERIZATIONS)
     empty = xr.DataArray(np.full((1, 1, 2, 1), np.nan), coords, dims)
-    return xr.Dataset({"test_accuracy": empty, "diverged": empty})
+    return xr.Dataset(dict.fromkeys(("train_accuracy", "test_accuracy", "diverged"), empty))

@@ -13,10 +13,10 @@ from regimes.nn.abc_parameterization import (
     initial_exponents,
     preconditioned_exponents,
 )
-from regimes.store import described
+from regimes.store import described, long_names
 from regimes.studies.second_order_mup.factor_orders import damping_orders, eigenvalue_orders
 from regimes.studies.second_order_mup.theory import predicted_slopes, push_through_orders
-from regimes.studies.second_order_mup.width_cases import LAYERS, gather, long_names
+from regimes.studies.second_order_mup.width_cases import LAYERS, gather
 from regimes.studies.second_order_mup.width_fits import (
     FIRST_WIDTH,
     FIT_TEXTS,

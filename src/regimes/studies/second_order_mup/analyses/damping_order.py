@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from regimes.store import described
+from regimes.store import described, long_names
 from regimes.studies.second_order_mup.factor_orders import (
     both_factors,
     damping_orders,
@@ -12,7 +12,7 @@ from regimes.studies.second_order_mup.factor_orders import (
     of_cases,
     output_exponents,
 )
-from regimes.studies.second_order_mup.width_cases import gather, long_names
+from regimes.studies.second_order_mup.width_cases import gather
 from regimes.studies.second_order_mup.width_fits import FIT_TEXTS, pooled_slopes
 
 EXPERIMENTS = ("coord_check_main", "coord_check_foof_gn")

@@ -12,6 +12,7 @@ from regimes.studies.second_order_mup.transfer import (
     optima,
     outcomes,
     rounded_logarithm,
+    setup,
     texts,
 )
 
@@ -34,6 +35,7 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
         Over (damping_rule, width, log10_damping, seed) and less, see `transfer.outcomes` and
         `transfer.optima`. Both rules are there, each NaN outside its own grid; their dampings are
         different quantities: rho of the heuristic, rho' relative to the trace of the factor.
+        ``setup`` says what was trained, empty if nothing was.
     """
     found = _outcomes(experiments).reindex(damping_rule=list(RULES))
     names = texts(DAMPING, "damping") | {"damping_rule": "rule that sets the damping"}
@@ -49,7 +51,8 @@ def _outcomes(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
         runs = runs.isel(run=np.flatnonzero(chosen))
         if runs.sizes["run"]:
             runs = runs.assign_coords({DAMPING: rounded_logarithm(runs["damping"], 10)})
-            return outcomes(runs, dims)
+            return outcomes(runs, dims).assign_coords(setup=setup(runs))
     coords = {"damping_rule": ["rescaled"], "width": [1.0], DAMPING: [0.0], "seed": [0.0]}
+    coords["setup"] = ""
     empty = xr.DataArray(np.full((1,) * len(dims), np.nan), coords, dims)
     return xr.Dataset({n: empty for n in ("train_loss", "test_accuracy", "initial_loss")})

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import xarray as xr
 
-from regimes.store import described
+from regimes.store import described, long_names
 from regimes.studies.second_order_mup.factor_orders import (
     both_factors,
     eigenvalue_orders,
     of_cases,
     output_exponents,
 )
-from regimes.studies.second_order_mup.width_cases import gather, long_names
+from regimes.studies.second_order_mup.width_cases import gather
 from regimes.studies.second_order_mup.width_fits import FIT_TEXTS, SMALLEST, pooled_slopes
 
 TEXTS = FIT_TEXTS | {

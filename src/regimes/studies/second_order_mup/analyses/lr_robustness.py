@@ -20,6 +20,7 @@ TEXTS = accuracies.TEXTS | {
     "network": "network",
     "data": "data",
     "width": "width multiplier",
+    "epochs": "passes over the training samples",
 }
 
 
@@ -34,11 +35,11 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        ``test_accuracy`` and ``diverged`` (log2_learning_rate, parameterization, seed); ``gain``,
-        ``gain_low``, ``gain_high`` (log2_learning_rate); ``network``, ``data`` (empty without
-        runs) and ``width``, scalar coordinates.
+        ``train_accuracy``, ``test_accuracy``, ``diverged`` (log2_learning_rate, parameterization,
+        seed); ``gain``, ``gain_low``, ``gain_high`` (log2_learning_rate); ``network``, ``data``
+        (empty without runs), ``width`` and ``epochs``, scalar coordinates.
     """
-    found = {"network": "", "data": "", "width": np.nan}
+    found = {"network": "", "data": "", "width": np.nan, "epochs": np.nan}
     grid = _nothing()
     if EXPERIMENT in experiments:
         runs = experiments[EXPERIMENT]
@@ -50,6 +51,7 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
             grid = accuracies.accuracies(runs, [RATE])
             network, data = (str(runs[name].values[0]) for name in ("model", "data"))
             found = {"network": network, "data": data, "width": float(width)}
+            found["epochs"] = accuracies.epochs(runs)
     grid = grid.drop_attrs().merge(gains(grid["test_accuracy"]))
     return described(grid.assign_coords(found), TEXTS)
 
@@ -58,7 +60,7 @@ def _nothing() -> xr.Dataset:
     """One learning rate without any run."""
     coords = {RATE: [0.0], "parameterization": list(PARAMETERIZATIONS), "seed": [0.0]}
     empty = xr.DataArray(np.full((1, 2, 1), np.nan), coords, tuple(coords))
-    return xr.Dataset({"test_accuracy": empty, "diverged": empty})
+    return xr.Dataset(dict.fromkeys(("train_accuracy", "test_accuracy", "diverged"), empty))
 
 
 def share_above(data: xr.Dataset, strictly: bool = False) -> float:

@@ -12,6 +12,7 @@ from regimes.studies.second_order_mup.transfer import (
     optima,
     outcomes,
     rounded_logarithm,
+    setup,
     texts,
 )
 
@@ -41,9 +42,9 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
         Over (panel, parameterization, width, log2_learning_rate, seed) and less, see
         `transfer.outcomes` and `transfer.optima`. The learning rate is the base one, before any
         factor that depends on the width. All panels and parameterizations are there, NaN where
-        they were not run.
+        they were not run. ``setup`` (panel) says what was trained, empty where nothing was.
     """
-    parts = {}
+    parts, setups = {}, dict.fromkeys(PANELS, "")
     for panel, (experiment, optimizer) in PANELS.items():
         if experiment not in experiments:
             continue
@@ -51,9 +52,11 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
         runs = runs.isel(run=np.flatnonzero(runs["optimizer"].values == optimizer))
         if runs.sizes["run"]:
             runs = runs.assign_coords({RATE: rounded_logarithm(runs["lr"], 2)})
+            setups[panel] = setup(runs)
             parts[panel] = outcomes(runs, ("parameterization", "width", RATE, "seed"))
     found = _joined(parts) if parts else _nothing()
     found = found.reindex(panel=list(PANELS), parameterization=list(PARAMETERIZATIONS))
+    found = found.assign_coords(setup=("panel", list(setups.values())))
     names = texts(RATE, "learning rate")
     names |= {"panel": "network and optimizer", "parameterization": "parameterization"}
     return described(found.merge(optima(found, RATE, 2)), names)

@@ -24,6 +24,8 @@ TEXTS = {
     **{f"{k}_distance": f"final relative distance to {v}" for k, v in _KERNELS.items()},
     "feature_change": "relative change of the last hidden features at the end",
     "ran": "1 where a run exists",
+    "failed": "1 where a run failed",
+    "setup": "network, data and length of training",
     "case": "optimizer, damping and learning rate",
     "output_exponent": "exponent b_L of the initial size of the output layer",
     "batch_size": "samples in a batch",
@@ -63,7 +65,7 @@ def _nothing() -> xr.Dataset:
     along = {name: ("step",) for name in ("train_accuracy", "test_accuracy")}
     along |= {f"{k}_{n}": ("ridge",) for k in _KERNELS for n in ("accuracy", "distance")}
     along |= {f"final_{n}": () for n in ("train_accuracy", "test_accuracy")}
-    along["feature_change"] = ()
+    along |= {"feature_change": (), "failed": ()}
     unknown = {}
     for name, extra in along.items():
         dims = (*DIMS, *extra)
@@ -72,4 +74,4 @@ def _nothing() -> xr.Dataset:
     coords = {dim: np.zeros(sizes[dim]) for dim in ("case", "batch_size", "seed", "step", "ridge")}
     coords["output_exponent"] = list(OUTPUT_EXPONENTS)
     texts = {n: ("case", [""]) for n in CASE[:2]} | {n: ("case", [np.nan]) for n in CASE[2:]}
-    return xr.Dataset(unknown, {**coords, **texts, "full": ("batch_size", [0.0])})
+    return xr.Dataset(unknown, {**coords, **texts, "full": ("batch_size", [0.0]), "setup": ""})

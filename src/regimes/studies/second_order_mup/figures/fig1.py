@@ -9,11 +9,9 @@ from matplotlib.figure import Figure
 from regimes.plot import style
 from regimes.studies.second_order_mup.coordinate_panels import (
     CHANGES,
-    layer_handles,
-    legend,
+    finish,
     only_last_row,
     panel,
-    scheme_handles,
     shown,
 )
 from regimes.studies.second_order_mup.width_cases import choose
@@ -24,13 +22,16 @@ HEURISTIC = {"optimizer": "kfac", "damping_rule": "heuristic", "damping": 1.0, "
 COLUMNS = {
     "SGD": {"optimizer": "sgd"},
     "Shampoo": {"optimizer": "shampoo", "damping_rule": "largest", "damping": 1e-4},
-    "K-FAC, rescaled": RESCALED,
-    "rescaled, sampled": {**RESCALED, "damping": 0.01, "fisher": "mc"},
-    r"heuristic, $\rho = 1$": HEURISTIC,
+    "K-FAC, rescaled\n$\\rho' = 0.1$": RESCALED,
+    "K-FAC, sampled\n$\\rho' = 0.01$": {**RESCALED, "damping": 0.01, "fisher": "mc"},
+    "K-FAC, heuristic\n$\\rho = 1$": HEURISTIC,
 }
 # Bottom row: five steps, then other dampings by the heuristic rule.
-FIVE = ("SGD", "Shampoo", "K-FAC, rescaled")
-OTHER_DAMPINGS = {r"$\rho = 10^{-3}$, 1 step": 1e-3, r"$\rho = 10^4$, 1 step": 1e4}
+FIVE = tuple(COLUMNS)[:3]
+OTHER_DAMPINGS = {
+    "muP, heuristic\n$\\rho = 10^{-3}$": 1e-3,
+    "muP, heuristic\n$\\rho = 10^4$": 1e4,
+}
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
@@ -45,7 +46,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     networks = choose(data, model="mlp")
     convolutional = choose(data, model="cnn")
     rows = 5 if convolutional.sizes["case"] else 4
-    figure, grid = plt.subplots(rows, len(COLUMNS), figsize=(style.PAGE, 2.0 * rows + 0.3))
+    figure, grid = plt.subplots(rows, len(COLUMNS), figsize=(style.PAGE, 2.0 * rows + 0.5))
     own, pre = CHANGES["dWh"], CHANGES["dh"]
     for column, (name, settings) in enumerate(COLUMNS.items()):
         tanh = {**settings, "activation": "tanh"}
@@ -61,8 +62,8 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
             sp, mup = (
                 shown(convolutional, **settings, steps=1, parameterization=p) for p in ("sp", "mup")
             )
-            ylabel = f"convolutional\n{own}" if first else ""
-            panel(grid[4, column], [sp, mup], "", ylabel, [mup])
+            ylabel = f"CNN, relu, 1 step\n{own}" if first else ""
+            panel(grid[4, column], [sp, mup], name, ylabel, [mup])
     for column, name in enumerate(FIVE):
         both = [
             shown(networks, step=5, **COLUMNS[name], activation="relu", steps=5, parameterization=p)
@@ -75,13 +76,12 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
             f"relu, 5 steps\n{own}" if column == 0 else "",
             both[1:],
         )
-    for axes, (title, rho) in zip(grid[3, len(FIVE) :], OTHER_DAMPINGS.items(), strict=True):
+    last = grid[3, len(FIVE) :]
+    for axes, (title, rho) in zip(last, OTHER_DAMPINGS.items(), strict=True):
         large = "overdamped" if rho > 1 else "predicted"
         chosen = {**HEURISTIC, "damping": rho, "activation": "tanh", "steps": 1}
         case = shown(networks, prediction=large, **chosen, parameterization="mup")
-        panel(axes, [case], title)
+        panel(axes, [case], title, f"tanh, 1 step\n{own}" if axes is last[0] else "")
     only_last_row(grid)
-    for axes, letter in zip(grid[:, 0], "abcde", strict=False):
-        style.panel_label(axes, letter)
-    legend(figure, [*layer_handles(), *scheme_handles("sp", "mup")])
+    finish(figure, grid[:, 0], data, "sp", "mup")
     return figure

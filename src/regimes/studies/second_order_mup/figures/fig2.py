@@ -21,6 +21,7 @@ from regimes.studies.second_order_mup.coordinate_panels import (
     width_colours,
     width_handles,
 )
+from regimes.studies.second_order_mup.network_names import trained_on
 from regimes.studies.second_order_mup.width_cases import choose, known_widths
 from regimes.studies.second_order_mup.width_fits import geometric_mean
 
@@ -34,7 +35,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         ``factor_order``.
     """
     data = choose(analyses["factor_order"], optimizer="kfac", parameterization="mup")
-    figure, grid = plt.subplots(2, 4, figsize=(style.PAGE, 4.3), sharex=True)
+    figure, grid = plt.subplots(2, 4, figsize=(style.PAGE, 4.45), sharex=True)
     if not data.sizes["case"]:
         for axes in grid.flat:
             missing(axes)
@@ -57,6 +58,10 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     grid[0, 3].set_title("power of the width")
     for axes in grid[1]:
         axes.set_xlabel("iteration")
+    updates, batch = int(trace["layer_step"].max()), float(case["batch_size"])
+    batches = f" in batches of {batch:.0f}" if np.isfinite(batch) else ""
+    text = f"{trained_on(data.isel(case=[0]))}, {updates} updates{batches}"
+    figure.suptitle(text, fontsize=7.5, color="0.3")
     legend(figure, [*width_handles(colours), *layer_handles(), *scheme_handles()], 4)
     return figure
 

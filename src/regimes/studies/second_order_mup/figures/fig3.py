@@ -12,80 +12,89 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from regimes.plot import style
-from regimes.studies.second_order_mup.transfer_panels import letter, nothing_figure
+from regimes.studies.second_order_mup.transfer_panels import letter
 from regimes.studies.second_order_mup.zero_init import best_reference, case_name, reference_of
 from regimes.studies.second_order_mup.zero_init_panels import (
     COLOURS,
     KERNEL_NAMES,
-    any_run,
     band,
     batch_name,
     exponent_handles,
+    of_zero_init,
     started,
 )
 
-BELOW = 5.0  # points below the lowest final accuracy of a row
-TRAIN = {"linestyle": (0, (1, 1)), "linewidth": 0.9}
+MARGIN = 0.06  # of the range of test accuracies
+STRIP, PANEL = 0.5, 1.0  # inches, heights of train and test panels
+TRAIN = {"linestyle": (0, (2, 1)), "linewidth": 0.9}
 
 
-def draw(analyses: dict[str, xr.Dataset]) -> Figure:
+@of_zero_init
+def draw(data: xr.Dataset) -> Figure:
     """Draw train and test accuracy against the update: rows optimizers, columns batch sizes.
 
-    Parameters
-    ----------
-    analyses
-        ``zero_init``.
+    Each optimizer has a strip with train accuracies above its panels with test accuracies.
     """
-    data = analyses["zero_init"]
-    if not any_run(data):
-        return nothing_figure("no runs on the size of the output layer at this scale")
     batches = data["batch_size"].values
-    rows, columns = data.sizes["case"], len(batches)
-    size = (style.PAGE, 1.45 * rows + 0.6)
+    cases, columns = data.sizes["case"], len(batches)
     figure, axes = plt.subplots(
-        rows, columns, figsize=size, sharex="col", sharey="row", squeeze=False
+        2 * cases,
+        columns,
+        figsize=(style.PAGE, (STRIP + PANEL) * cases + 0.8),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        gridspec_kw={"height_ratios": [STRIP, PANEL] * cases},
     )
     reference = 100 * best_reference(data)
-    for case, row in enumerate(axes):
+    for case in range(cases):
+        strips, row = axes[2 * case], axes[2 * case + 1]
         run = set(started(data, case)["batch_size"].values.tolist())
-        for panel, batch in zip(row, batches, strict=True):
+        for strip, panel, batch in zip(strips, row, batches, strict=True):
             if batch not in run:
+                strip.set_axis_off()
                 panel.set_axis_off()
                 continue
             own = data.isel(case=case).sel(batch_size=batch)
-            _panel(panel, own, reference.isel(case=case).sel(batch_size=batch))
+            _panels(strip, panel, own, reference.isel(case=case).sel(batch_size=batch))
             if case == 0:
-                panel.set_title(batch_name(batch, bool(own["full"] > 0)))
+                strip.set_title(batch_name(batch, bool(own["full"] > 0)))
+        strips[0].set(ylim=(0, 104), yticks=[0, 50, 100])
         _limits(row[0], data.isel(case=case), reference.isel(case=case))
         row[0].set_ylabel(case_name(data, case).replace(", ", "\n"), fontsize=7)
     for panel in axes[-1]:
         panel.set_xlabel("updates")
     figure.supylabel("accuracy (%)", fontsize=8)
     _legend(figure, data)
-    letter([panel for panel in axes.ravel() if panel.axison])
+    letter([panel for panel in axes[::2].ravel() if panel.axison])
     return figure
 
 
-def _panel(axes: Axes, data: xr.Dataset, reference: xr.DataArray) -> None:
-    """Curves of one case and batch size."""
+def _panels(strip: Axes, panel: Axes, data: xr.Dataset, reference: xr.DataArray) -> None:
+    """Train and test accuracies of one case and batch size."""
     for exponent, colour in COLOURS.items():
-        own = data.sel(output_exponent=exponent)
+        own = _after_the_start(data.sel(output_exponent=exponent))
         own = own.isel(seed=np.flatnonzero(own["ran"].values > 0))
-        band(axes, 100 * own["train_accuracy"], colour, shade=False, **TRAIN)
-        band(axes, 100 * own["test_accuracy"], colour)
+        band(strip, 100 * own["train_accuracy"], colour, shade=False, **TRAIN)
+        band(panel, 100 * own["test_accuracy"], colour)
     level = float(reference.mean())
     if math.isfinite(level):
-        axes.axhline(level, **style.THEORY)
+        panel.axhline(level, **style.THEORY)
+
+
+def _after_the_start(data: xr.Dataset) -> xr.Dataset:
+    """Records after updates: equal outputs of all classes, as of a zero layer, have no accuracy."""
+    return data.isel(step=np.flatnonzero(data["step"].values > 0))
 
 
 def _limits(axes: Axes, data: xr.Dataset, reference: xr.DataArray) -> None:
-    """Accuracies from somewhat below the lowest end of training; early values leave the panels."""
-    ends = 100 * data["final_test_accuracy"].values
-    found = np.concatenate([ends.ravel(), reference.values.ravel()])
+    """Range of the test accuracies of a row."""
+    values = 100 * _after_the_start(data)["test_accuracy"].values
+    found = np.concatenate([values.ravel(), reference.values.ravel()])
     found = found[np.isfinite(found)]
-    lowest = float(found.min()) if found.size else 0.0
-    room = BELOW + 0.3 * (100 - lowest)
-    axes.set_ylim(max(0.0, math.floor(lowest - room)), 100 + room / 20)
+    if found.size:
+        room = MARGIN * max(float(np.ptp(found)), 1.0)
+        axes.set_ylim(float(found.min()) - room, float(found.max()) + room)
 
 
 def _legend(figure: Figure, data: xr.Dataset) -> None:

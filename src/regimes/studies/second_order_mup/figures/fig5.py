@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 from regimes.plot import style
 from regimes.studies.second_order_mup.analyses.lr_robustness import RATE
 from regimes.studies.second_order_mup.coordinate_panels import SCHEMES
-from regimes.studies.second_order_mup.network_names import DATA, NETWORKS, name
+from regimes.studies.second_order_mup.network_names import DATA, NETWORKS, chance, name
 from regimes.studies.second_order_mup.transfer_panels import (
     LOOKS,
     curve,
@@ -33,13 +33,19 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         own = data.sel(parameterization=parameterization)
         look = {"marker": "o", "label": SCHEMES[parameterization], **LOOKS[parameterization]}
         curve(left, 100 * own["test_accuracy"], RATE, colour, None, **look)
+        fitted = 100 * own["train_accuracy"].mean("seed")
+        left.plot(fitted[RATE], fitted, color=colour, alpha=0.6, linewidth=0.9, linestyle=":")
         _mark_diverged(left, own, colour)
     network = name(NETWORKS, str(data["network"].values))
     where = name(DATA, str(data["data"].values))
-    left.set(
-        ylabel="test accuracy (%)", title=f"{network}, width ×{float(data['width']):g}, {where}"
+    if np.isfinite(guess := chance(str(data["data"].values))):
+        left.axhline(guess, color="0.5", linewidth=0.8, zorder=0.5, label="chance")
+    left.plot([], [], color="0.4", linewidth=0.9, linestyle=":", label="training set")
+    title = (
+        f"{network}, width ×{float(data['width']):g}, {where}, {float(data['epochs']):.0f} epochs"
     )
-    left.legend(loc="best")
+    left.set(ylabel="test accuracy (%)", title=title)
+    left.legend(loc="best", fontsize=6.5)
     _gain(right, data)
     right.set(ylabel="muP − SP (points)", title="advantage of muP")
     for axes, letter in ((left, "a"), (right, "b")):

@@ -50,6 +50,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         bottom.set_xlabel(r"$\log_2$ learning rate $\eta'$")
     for row in axes:
         row[0].set_ylabel("test accuracy (%)" if row[0].get_yscale() == "linear" else "train loss")
+    panels.name_setup(figure, *data["setup"].sel(panel=run).values)
     panels.letter(axes.ravel())
     return figure
 

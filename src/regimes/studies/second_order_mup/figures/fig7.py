@@ -42,5 +42,6 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     axes[1, 0].set_ylabel("test accuracy (%)")
     panels.legend_under(axes[1, 0], panels.width_handles(widths))
     panels.legend_under(axes[1, 1], panels.mark_handles())
+    panels.name_setup(figure, data["setup"].values)
     panels.letter(axes.ravel())
     return figure

@@ -10,13 +10,12 @@ from regimes.plot import style
 from regimes.studies.second_order_mup.coordinate_panels import (
     CHANGES,
     SCHEMES,
-    layer_handles,
-    legend,
+    finish,
     only_last_row,
     panel,
-    scheme_handles,
     shown,
 )
+from regimes.studies.second_order_mup.width_cases import choose
 
 OWN = {"experiment": "coord_check_activations", "model": "mlp", "steps": 1}
 OPTIMIZERS = {
@@ -27,13 +26,7 @@ ACTIVATIONS = ("tanh", "relu", "gelu", "identity")
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
-    """Draw |dW h| against width; columns activations, rows optimizers and parameterizations.
-
-    Parameters
-    ----------
-    analyses
-        ``coordinate_check``.
-    """
+    """Draw ``coordinate_check``; columns activations, rows optimizers and parameterizations."""
     data = analyses["coordinate_check"]
     rows = [(name, scheme) for name in OPTIMIZERS for scheme in ("sp", "mup")]
     figure, grid = plt.subplots(len(rows), len(ACTIVATIONS), figsize=(style.PAGE, 7.4))
@@ -44,7 +37,5 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
             ylabel = f"{name}, {SCHEMES[scheme]}\n{CHANGES['dWh']}" if axes is row[0] else ""
             panel(axes, [case], activation if axes in grid[0] else "", ylabel)
     only_last_row(grid)
-    for axes, letter in zip(grid[:, 0], "abcd", strict=True):
-        style.panel_label(axes, letter)
-    legend(figure, [*layer_handles(), *scheme_handles("sp", "mup")])
+    finish(figure, grid[:, 0], choose(data, **OWN), "sp", "mup")
     return figure

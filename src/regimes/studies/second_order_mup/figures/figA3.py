@@ -9,16 +9,16 @@ from matplotlib.figure import Figure
 from regimes.plot import style
 from regimes.studies.second_order_mup.coordinate_panels import (
     CHANGES,
-    layer_handles,
-    legend,
+    finish,
     panel,
-    scheme_handles,
     shown,
 )
+from regimes.studies.second_order_mup.width_cases import choose
 
 COMMON = {"model": "mlp", "activation": "tanh", "steps": 1}
-SQUARED = {**COMMON, "experiment": "coord_check_foof_gn", "loss": "mse", "damping_rule": "rescaled"}
-ENTROPY = {**COMMON, "experiment": "coord_check_cross_entropy", "loss": "cross_entropy"}
+EXPERIMENTS = ("coord_check_foof_gn", "coord_check_cross_entropy")
+SQUARED = {**COMMON, "experiment": EXPERIMENTS[0], "loss": "mse", "damping_rule": "rescaled"}
+ENTROPY = {**COMMON, "experiment": EXPERIMENTS[1], "loss": "cross_entropy"}
 NEWTON = {**SQUARED, "optimizer": "layerwise_gn"}
 PANELS = {
     r"FOOF, $\rho' = 0.01$": {**SQUARED, "optimizer": "foof", "damping": 0.01},
@@ -34,13 +34,7 @@ PANELS = {
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
-    """Draw |dW h| against width: squared loss above, cross-entropy below.
-
-    Parameters
-    ----------
-    analyses
-        ``coordinate_check``.
-    """
+    """Draw ``coordinate_check``: squared loss above, cross-entropy below."""
     data = analyses["coordinate_check"]
     figure = plt.figure(figsize=(style.PAGE, 4.7))
     # Three panels above two of the same width.
@@ -50,9 +44,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         axes = figure.add_subplot(place)
         schemes = ("mup",) if settings["optimizer"] == "layerwise_gn" else ("sp", "mup")
         cases = [shown(data, **settings, parameterization=p) for p in schemes]
-        first = place in (places[0], places[3])
-        panel(axes, cases, name, CHANGES["dWh"] if first else "")
-        if first:
-            style.panel_label(axes, "a" if place is places[0] else "b")
-    legend(figure, [*layer_handles(), *scheme_handles("sp", "mup")])
+        panel(axes, cases, name, CHANGES["dWh"] if place in (places[0], places[3]) else "")
+    trained = xr.concat([choose(data, experiment=name) for name in EXPERIMENTS], "case")
+    finish(figure, (figure.axes[0], figure.axes[3]), trained, "sp", "mup")
     return figure

@@ -17,6 +17,7 @@ from regimes.studies.second_order_mup.analyses.lr_transfer import PARAMETERIZATI
 
 OPTIMIZERS = {"mlp_sgd": "SGD", "mlp_shampoo": "Shampoo"}
 COLOURS = {"sp": style.VERMILLION, "mup": style.BLUE}
+LEGEND_ROOM = 0.4  # of the vertical range
 NUDGE = {"sp": 0.96, "mup": 1.04}  # so that equal optima do not hide each other
 
 
@@ -37,6 +38,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         one = data.sel(panel=name)
         used = one["train_loss"].notnull().any(("parameterization", "width", "seed"))
         _optimizer(column, one.isel({RATE: used.values}), OPTIMIZERS[name])
+    panels.name_setup(figure, *data["setup"].sel(panel=run).values)
     panels.letter(axes.ravel())
     return figure
 
@@ -83,13 +85,18 @@ def _optima(axes: Axes, data: xr.Dataset) -> None:
             line = place[known].mean() + exponent * np.log2(
                 widths / np.exp(np.log(widths[known]).mean())
             )
-            axes.plot(widths, line, color=colour, linewidth=0.9, linestyle=look["linestyle"])
+            # Dashes above the solid line, so that both are seen where they coincide.
+            order = 3 if parameterization == "sp" else 2
+            dashes = look["linestyle"]
+            axes.plot(widths, line, color=colour, linewidth=0.9, linestyle=dashes, zorder=order)
     axes.set_xscale("log", base=2)
     axes.set_xticks(widths, [f"{w:g}" for w in widths])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel="width $M$", ylabel=r"$\log_2$ best $\eta'$")
     axes.margins(y=0.2)
-    axes.legend()
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + LEGEND_ROOM * (high - low))
+    axes.legend(loc="upper center")
 
 
 def _interval(data: xr.Dataset) -> str:

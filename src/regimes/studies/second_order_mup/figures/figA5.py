@@ -11,12 +11,11 @@ from regimes.plot import style
 from regimes.studies.second_order_mup.coordinate_panels import (
     CHANGES,
     Shown,
-    layer_handles,
-    legend,
+    finish,
     panel,
-    scheme_handles,
     shown,
 )
+from regimes.studies.second_order_mup.width_cases import choose
 
 OWN = {"model": "mlp", "activation": "tanh", "loss": "mse", "steps": 1}
 COLUMNS = {
@@ -29,15 +28,9 @@ COLUMNS = {
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
-    """Draw |dW h| against width under UP, with that under SP beside it.
-
-    Parameters
-    ----------
-    analyses
-        ``coordinate_check``.
-    """
+    """Draw ``coordinate_check`` under UP, with SP beside it."""
     data = analyses["coordinate_check"]
-    figure, row = plt.subplots(1, len(COLUMNS), figsize=(style.PAGE, 2.6))
+    figure, row = plt.subplots(1, len(COLUMNS), figsize=(style.PAGE, 2.75))
     for axes, (name, settings) in zip(row, COLUMNS.items(), strict=True):
         up, sp = (
             shown(data, **OWN, **settings, experiment=experiment, parameterization=scheme)
@@ -46,9 +39,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         panel(axes, [up, sp], name, CHANGES["dWh"] if axes is row[0] else "", [up])
         if settings["optimizer"] == "kfac":
             print_difference(axes, up, sp)
-    for axes, letter in zip(row, "abc", strict=True):
-        style.panel_label(axes, letter)
-    legend(figure, [*layer_handles(), *scheme_handles("up", "sp")])
+    finish(figure, row, choose(data, experiment="coord_check_up"), "up", "sp")
     return figure
 
 

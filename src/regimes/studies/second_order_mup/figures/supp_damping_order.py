@@ -10,11 +10,9 @@ from matplotlib.figure import Figure
 from regimes.plot import style
 from regimes.studies.second_order_mup.coordinate_panels import (
     Shown,
-    layer_handles,
-    legend,
+    finish,
     only_last_row,
     panel,
-    scheme_handles,
 )
 from regimes.studies.second_order_mup.width_cases import choose, known_widths
 from regimes.studies.second_order_mup.width_fits import FIRST_WIDTH
@@ -49,16 +47,14 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         ``damping_order``.
     """
     data = analyses["damping_order"]
-    figure, grid = plt.subplots(2, len(COLUMNS), figsize=(style.PAGE, 4.2))
+    figure, grid = plt.subplots(2, len(COLUMNS), figsize=(style.PAGE, 4.35))
     for i, (name, (settings, factor)) in enumerate(COLUMNS.items()):
         for axes, (quantity, ylabel) in zip(grid[:, i], ROWS.items(), strict=True):
             case = of_factor(data, quantity, factor, settings)
             title = name if quantity == "ratio" else ""
             panel(axes, [case], title, ylabel if i == 0 else "")
     only_last_row(grid)
-    for axes, letter in zip(grid[:, 0], "ab", strict=True):
-        style.panel_label(axes, letter)
-    legend(figure, [*layer_handles(), *scheme_handles()])
+    finish(figure, grid[:, 0], choose(data, **OWN))
     return figure
 
 

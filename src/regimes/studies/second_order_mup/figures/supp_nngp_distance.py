@@ -21,24 +21,18 @@ from regimes.studies.second_order_mup.zero_init_panels import (
     COLOURS,
     KERNEL_NAMES,
     MARKERS,
-    any_run,
     exponent_handles,
+    of_zero_init,
     started,
 )
 
 NUDGE = {0.5: 0.94, 1.0: 1.0, 64.0: 1.06}  # so that error bars do not hide each other
 
 
-def draw(analyses: dict[str, xr.Dataset]) -> Figure:
-    """Draw both numbers at the end of training, a column per setting of K-FAC.
-
-    Parameters
-    ----------
-    analyses
-        ``zero_init``.
-    """
-    data = analyses["zero_init"]
-    cases = matching(data, "kfac") if any_run(data) else []
+@of_zero_init
+def draw(data: xr.Dataset) -> Figure:
+    """Draw both numbers at the end of training, a column per setting of K-FAC."""
+    cases = matching(data, "kfac")
     if not cases:
         return nothing_figure("no K-FAC runs on the size of the output layer at this scale")
     name = KERNEL_NAMES[reference_of(data)]
@@ -74,7 +68,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
 def _panel(axes: Axes, data: xr.Dataset) -> None:
     """Mean and standard deviation over seeds against batch size, logarithmic.
 
-    A mean is drawn where no run has diverged.
+    A mean is drawn where no run has failed.
     """
     batch = data["batch_size"].values.astype(float)
     for exponent, colour in COLOURS.items():

@@ -59,7 +59,7 @@ def _gaps(axes: Axes, data: xr.Dataset) -> None:
             axes.plot(width, guide, label=r"$\propto M^{-1/2}$", **style.THEORY)
     values = data["nngp_gap"].values
     axes.set(
-        yscale="log", ylim=(np.nanmin(values) / 1.6, 12 * np.nanmax(values)),
+        yscale="log", ylim=(np.nanmin(values) / 1.6, 25 * np.nanmax(values)),
         ylabel="distance to NNGP", title="K-FAC against kernel regression",
     )  # fmt: skip
     axes.legend(loc="upper right", **LEGEND)
@@ -91,7 +91,7 @@ def _residuals(axes: Axes, data: xr.Dataset) -> None:
             _points(axes, one.sel(ridge=ridge), shade, marker, label)
     axes.set(ylim=(0, 1.55), yticks=np.linspace(0, 1, 6), title="training set")
     axes.set_ylabel(r"train residual $|f-y|\,/\,|y|$")
-    title = r"K-FAC with $\rho$; others at their best step"
+    title = "K-FAC with $\\rho$, others\nat their best step"
     axes.legend(loc="upper center", ncols=2, title=title, **LEGEND)
 
 
@@ -133,6 +133,8 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         axes.set_xlabel("width $M$")
     panels[0].set_xlabel("")
     panels[0].tick_params(labelbottom=False)
+    text = f"MLP without biases, parity of 8×8 digits, {int(data['samples'].max())} samples"
+    figure.suptitle(text, fontsize=7.5, color="0.3")
     for letter, axes in zip("abcd", panels, strict=True):
         style.panel_label(axes, letter)
     return figure

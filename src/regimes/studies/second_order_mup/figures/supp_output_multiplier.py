@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from regimes.plot import style
 from regimes.studies.second_order_mup.coordinate_panels import (
     CHANGES,
-    layer_handles,
-    legend,
+    finish,
     panel,
-    scheme_handles,
     shown,
 )
+from regimes.studies.second_order_mup.width_cases import choose
 
 OWN = {
     "experiment": "coord_check_output_multiplier",
@@ -34,22 +33,15 @@ MULTIPLIERS = {"multiplier 1": 1.0, r"multiplier $1/\sqrt{M_0}$": 1 / math.sqrt(
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
-    """Draw |dW h| against width for both output multipliers, fitted to all widths.
-
-    Parameters
-    ----------
-    analyses
-        ``coordinate_check``.
-    """
+    """Draw ``coordinate_check`` for both output multipliers, fitted to all widths."""
     data = analyses["coordinate_check"]
-    figure, row = plt.subplots(1, 4, figsize=(style.PAGE, 2.6))
-    places = iter(zip(row, "abcd", strict=True))
+    figure, row = plt.subplots(1, 4, figsize=(style.PAGE, 2.85))
+    places = iter(row)
     for name, settings in OPTIMIZERS.items():
         for text, multiplier in MULTIPLIERS.items():
-            axes, letter = next(places)
+            axes = next(places)
             own = {**OWN, **settings, "output_multiplier": multiplier}
-            ylabel = CHANGES["dWh"] if letter == "a" else ""
-            panel(axes, [shown(data, window="all", **own)], f"{name}, {text}", ylabel)
-            style.panel_label(axes, letter)
-    legend(figure, [*layer_handles(), *scheme_handles("mup")])
+            ylabel = CHANGES["dWh"] if axes is row[0] else ""
+            panel(axes, [shown(data, window="all", **own)], f"{name}\n{text}", ylabel)
+    finish(figure, row, choose(data, **OWN), "mup")
     return figure

@@ -101,13 +101,7 @@ def _errors(axes: Axes, data: xr.Dataset) -> None:
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
-    """Draw the table, then orders against the formula, and errors of the rewritings.
-
-    Parameters
-    ----------
-    analyses
-        ``exponents``.
-    """
+    """Draw ``exponents``: the table, orders against the formula, errors of the rewritings."""
     data = analyses["exponents"]
     figure = plt.figure(figsize=(style.PAGE, 4.3))
     grid = figure.add_gridspec(2, 2, height_ratios=[1, 1.45], width_ratios=[1, 1.25])
@@ -122,17 +116,6 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
 
 
 def rows(analyses: dict[str, xr.Dataset]) -> pd.DataFrame:
-    """Exponents of muP in long form, one optimizer and role a row.
-
-    Parameters
-    ----------
-    analyses
-        ``exponents``.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns as of `exponent_tables.long_form`.
-    """
-    table = long_form(analyses["exponents"])
+    """Rows of `exponent_tables.long_form` that the table shows: muP, optimizers `SHOWN`."""
+    table = long_form(analyses)
     return table[(table["parameterization"] == "mup") & table["optimizer"].isin(SHOWN)]

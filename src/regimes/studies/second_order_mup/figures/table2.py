@@ -11,13 +11,17 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from regimes.plot import style
-from regimes.studies.second_order_mup.transfer_panels import nothing_figure
 from regimes.studies.second_order_mup.zero_init import case_name
-from regimes.studies.second_order_mup.zero_init_panels import LABELS, any_run, batch_name, started
+from regimes.studies.second_order_mup.zero_init_panels import (
+    LABELS,
+    batch_name,
+    of_zero_init,
+    started,
+)
 
 LINE = 0.2  # height of a line of text, inches
 FIRST, SECOND, NUMBERS = 0.0, 0.235, 0.42  # left ends of the columns
-COLUMNS = ["case", "name", "output_exponent", "batch_size", "mean", "spread", "seeds", "diverged"]
+COLUMNS = ["case", "name", "output_exponent", "batch_size", "mean", "spread", "seeds", "failed"]
 
 
 def rows(analyses: dict[str, xr.Dataset]) -> pd.DataFrame:
@@ -32,8 +36,8 @@ def rows(analyses: dict[str, xr.Dataset]) -> pd.DataFrame:
     -------
     pd.DataFrame
         Columns as in `COLUMNS`: ``mean`` and ``spread`` (standard deviation over seeds) of the
-        final test accuracy in percent over the runs that did not diverge, how many these are, and
-        how many ``diverged``.
+        final test accuracy in percent over the runs that did not fail, how many these are, and how
+        many ``failed``.
     """
     data = analyses["zero_init"]
     table = []
@@ -53,24 +57,41 @@ def rows(analyses: dict[str, xr.Dataset]) -> pd.DataFrame:
 
 def _text(row: pd.Series) -> str:
     if not row["seeds"]:
-        return "diverged" if row["diverged"] else "–"
+        return "failed" if row["failed"] else "–"
     spread = rf" $\pm$ {row['spread']:.1f}" if math.isfinite(row["spread"]) else ""
-    lost = f" ({row['diverged']} div.)" if row["diverged"] else ""
+    lost = f" ({row['failed']} failed)" if row["failed"] else ""
     return f"{row['mean']:.1f}{spread}{lost}"
 
 
-def draw(analyses: dict[str, xr.Dataset]) -> Figure:
-    """Draw the table; the best output layer of each case and batch size is bold.
+def clearly_best(part: pd.DataFrame) -> list:
+    """Rows of a case, at most one for each batch size, that stand out from their rivals.
 
     Parameters
     ----------
-    analyses
-        ``zero_init``.
+    part
+        Rows of `rows` of one case.
+
+    Returns
+    -------
+    list
+        Index of those without a failed run whose mean exceeds each other known mean of the batch
+        size by more than both spreads together (root of the sum of squares); none where a spread
+        is unknown.
     """
-    data = analyses["zero_init"]
-    if not any_run(data):
-        return nothing_figure("no runs on the size of the output layer at this scale")
-    table = rows(analyses)
+    found = []
+    for _, cells in part.dropna(subset="mean").groupby("batch_size"):
+        top = cells["mean"].idxmax()
+        best, others = cells.loc[top], cells.drop(top)
+        ahead = best["mean"] - others["mean"] > np.hypot(best["spread"], others["spread"])
+        if len(others) and ahead.all() and not best["failed"]:
+            found.append(top)
+    return found
+
+
+@of_zero_init
+def draw(data: xr.Dataset) -> Figure:
+    """Draw the table; output layers that are clearly better than the others are bold."""
+    table = rows({"zero_init": data})
     batches = sorted(table["batch_size"].unique())
     lines = 1 + 3 * table["case"].nunique()
     height = LINE * (lines + 1)
@@ -88,7 +109,7 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
         for line, text in enumerate([name, *rest.split(", ")]):
             look = {"fontweight": "bold"} if line == 0 else {"fontsize": 7, "color": "0.35"}
             axes.text(FIRST, 1 + 3 * block + line, text, va="center", **look)
-        best = part.loc[part.groupby("batch_size")["mean"].idxmax().dropna()].index
+        best = clearly_best(part)
         for line, (exponent, values) in enumerate(part.groupby("output_exponent")):
             y = 1 + 3 * block + line
             axes.text(SECOND, y, LABELS[exponent], va="center", fontsize=7)

@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 
 from regimes.plot import style
 from regimes.studies.second_order_mup.analyses.accuracy_by_width import ROWS
-from regimes.studies.second_order_mup.network_names import DATA, NETWORKS, OPTIMIZERS, name
+from regimes.studies.second_order_mup.network_names import (
+    DATA,
+    NETWORKS,
+    OPTIMIZERS,
+    chance,
+    name,
+)
+from regimes.studies.second_order_mup.transfer import near
 
 PAPER = {
     "vgg19_shampoo": ("VGG19, CIFAR-100", "Shampoo"),
@@ -60,20 +67,22 @@ def _is_shown(row: xr.Dataset) -> bool:
 
 def _lines(row: xr.Dataset) -> int:
     """Number of lines of a row; published ones are left out where the paper gives none."""
+    if len(heading(row)) > 2:
+        return max(3, _numbers(row))
+    return _numbers(row)
+
+
+def _numbers(row: xr.Dataset) -> int:
+    """Number of lines with numbers."""
     published = [row[n].notnull().any() for n in ("published_sp", "published_gain")]
     return 2 + int(sum(map(bool, published)))
 
 
 def _row(axes: Axes, row: xr.Dataset, columns: np.ndarray, top: float) -> None:
     """Names on the left, then the numbers, measured ones above published ones."""
-    paper, optimizer = PAPER[str(row["row"].values)]
     was_run = bool(row["test_accuracy"].notnull().any())
-    trained = f"{name(NETWORKS, str(row['network'].values))}, {name(DATA, str(row['data'].values))}"
-    used = name(OPTIMIZERS, str(row["optimizer"].values)) if was_run else optimizer
-    axes.text(0, top - 0.9 * LINE, paper, va="center", fontweight="bold", fontsize=7)
-    axes.text(0, top - 1.9 * LINE, used, va="center", fontsize=7)
-    if was_run and trained != paper:
-        axes.text(0, top - 2.9 * LINE, f"here: {trained}", va="center", fontsize=6, color="0.4")
+    for i, (text, look) in enumerate(heading(row)):
+        axes.text(0, top - (i + 0.9) * LINE, text, va="center", **look)
     shown = [measured_level(row), measured_gain(row)]
     labels = list(LINES[:2])
     for label, variable, form in (
@@ -95,6 +104,28 @@ def _row(axes: Axes, row: xr.Dataset, columns: np.ndarray, top: float) -> None:
         for x, text in zip(columns, texts, strict=True):
             size = 7 if len(text) < LONG else 6
             axes.text(x, y, text, ha="center", va="center", fontsize=size, color=colour)
+
+
+def heading(row: xr.Dataset) -> list[tuple[str, dict]]:
+    """Lines at the left of a row with their looks: what was trained, else what the paper trained.
+
+    Network and data of the paper come third where others stand in for them.
+    """
+    paper, optimizer = PAPER[str(row["row"].values)]
+    bold, plain, small = {"fontweight": "bold"}, {}, {"fontsize": 6, "color": "0.4"}
+    if not bool(row["test_accuracy"].notnull().any()):
+        lines = [(paper, bold), (optimizer, plain)]
+    else:
+        data = str(row["data"].values)
+        trained = f"{name(NETWORKS, str(row['network'].values))}, {name(DATA, data)}"
+        used = name(OPTIMIZERS, str(row["optimizer"].values))
+        used += f", {float(row['epochs']):.0f} epochs"
+        if math.isfinite(guess := chance(data)):
+            used += f"; chance {guess:g} %"
+        lines = [(trained, bold), (used, plain)]
+        if trained != paper:
+            lines.append((f"in the paper: {paper}", small))
+    return [(text, {"fontsize": 7} | look) for text, look in lines]
 
 
 def _number(form: str, value: float) -> str:
@@ -122,13 +153,19 @@ def _with_spread(mean: float, deviation: float, count: int) -> str:
 
 
 def measured_gain(row: xr.Dataset) -> list[str]:
-    """Gain of muP over SP in points with half its 95 % interval, for each width."""
+    """Gain of muP over SP in points with half its 95 % interval, for each width.
+
+    At the base width both are the same network: marked by (=).
+    """
     lost = (row["diverged"].sel(parameterization="mup") > 0).sum("seed").values
     half = ((row["gain_high"] - row["gain_low"]) / 2).values
+    base = near(row["width"].values, float(row["base_width"]))
     texts = []
-    for gain, interval, k in zip(row["gain"].values, half, lost, strict=True):
+    for gain, interval, k, same in zip(row["gain"].values, half, lost, base, strict=True):
         text = _number("{:+.1f}", gain)
-        if math.isfinite(interval):
+        if text and same:
+            text += " (=)"
+        elif math.isfinite(interval):
             text += f" ± {interval:.1f}"
         texts.append(text + (f" ({k} div.)" if k else ""))
     return texts
@@ -145,8 +182,9 @@ def rows(analyses: dict[str, xr.Dataset]) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        The network, data and optimizer that were run; ``mean`` and ``spread`` (standard deviation
-        over seeds) of the test accuracy in percent, how many ``seeds`` and how many of them
+        The network, data and optimizer that were run; ``train_mean``, the mean accuracy on the
+        training set, ``mean`` and ``spread`` (standard deviation over seeds) of that on the test
+        set, in percent; how many ``seeds`` and how many of them
         ``diverged``; of muP minus SP in points the mean ``gain`` and its interval; and what the
         paper reports. Lines without any number are left out.
     """
@@ -154,6 +192,7 @@ def rows(analyses: dict[str, xr.Dataset]) -> pd.DataFrame:
     accuracy = data["test_accuracy"]
     numbers = xr.Dataset(
         {
+            "train_mean": 100 * data["train_accuracy"].mean("seed"),
             "mean": 100 * accuracy.mean("seed"),
             "spread": 100 * accuracy.std("seed", ddof=1),
             "seeds": accuracy.notnull().sum("seed"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -83,13 +82,7 @@ def _damping(axes: Axes, data: xr.Dataset) -> None:
 
 
 def draw(analyses: dict[str, xr.Dataset]) -> Figure:
-    """Draw the exponents of weights and learning rates above those of the dampings.
-
-    Parameters
-    ----------
-    analyses
-        ``exponents``.
-    """
+    """Draw ``exponents``: those of weights and learning rates above those of the dampings."""
     data = analyses["exponents"]
     figure, (above, below) = plt.subplots(2, 1, figsize=(style.PAGE, 5.6), height_ratios=[2.6, 1])
     _exponents(above, data)
@@ -103,17 +96,4 @@ def draw(analyses: dict[str, xr.Dataset]) -> Figure:
     return figure
 
 
-def rows(analyses: dict[str, xr.Dataset]) -> pd.DataFrame:
-    """All exponents in long form, one parameterization, optimizer and role a row.
-
-    Parameters
-    ----------
-    analyses
-        ``exponents``.
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns as of `exponent_tables.long_form`.
-    """
-    return long_form(analyses["exponents"])
+rows = long_form

@@ -67,13 +67,6 @@ def test_dampings_of_products_are_sums_of_both_factors():
     assert abc.damping_exponents("layerwise_gn") == {"A": total}
 
 
-def test_differences_counts_entries():
-    assert abc.differences({"a": (0, 1, 2)}, {"a": (0.0, 1.0, 2.0)}) == 0
-    assert abc.differences({"a": (0, 1, 2)}, {"a": (0, 0, 0)}) == 2
-    with pytest.raises(ValueError, match="other rows"):
-        abc.differences({"a": (0, 1, 2)}, {"b": (0, 1, 2)})
-
-
 def test_unknown_rows():
     for given_ in (("adam", "up"), ("lbfgs", "mup"), ("sgd", "ntk")):
         with pytest.raises(KeyError):

@@ -28,7 +28,6 @@ Plain Python: no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
@@ -162,10 +161,3 @@ def initial_factors(
 def rate_factors(exponents: tuple, ratio: float) -> dict[str, float]:
     """Learning rate of each role over the base learning rate: (M / M_0)^-c."""
     return {role: ratio**-exponent for role, exponent in by_role(exponents).items()}
-
-
-def differences(first: Mapping[str, tuple], second: Mapping[str, tuple]) -> int:
-    """Number of entries in which two tables of exponents, role by role, differ."""
-    if first.keys() != second.keys():
-        raise ValueError(f"tables have other rows: {set(first) ^ set(second)}")
-    return sum(a != b for name in first for a, b in zip(first[name], second[name], strict=True))

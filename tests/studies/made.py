@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import matplotlib as mpl
 import xarray as xr
 
 from regimes import claims, plan, store
-from regimes.config import Config
+from regimes.claims import Measure
+from regimes.config import Config, Study
 from regimes.plot import style
 
 CONFIG = Config(Path(__file__).resolve().parents[2])
@@ -96,6 +97,23 @@ class Made:
         read = {name for rule in self.measures.values() for name in rule.analyses}
         assert read <= set(self.study.analyses)
         assert {claim.figure for claim in self.study.claims} <= set(self.study.figures)
+
+
+def check_reads(study: Study, measures: Mapping[str, Measure]) -> None:
+    """Figures and analyses read what exists, and every analysis is read."""
+    for figure in study.figures.values():
+        assert set(figure.analyses) <= set(study.analyses)
+    for analysis in study.analyses.values():
+        assert set(analysis.experiments) <= set(study.experiments)
+    read = {name for rule in measures.values() for name in rule.analyses}
+    read |= {name for figure in study.figures.values() for name in figure.analyses}
+    assert read == set(study.analyses)
+
+
+def check_experiments_are_read(study: Study) -> None:
+    """Every experiment is read by an analysis."""
+    read = {name for analysis in study.analyses.values() for name in analysis.experiments}
+    assert read == set(study.experiments)
 
 
 def check_stored(analyses: dict[str, xr.Dataset], folder: Path) -> None:

@@ -14,7 +14,7 @@ from regimes.config import SCALES
 from regimes.studies.limiting_dynamics.claims import MEASURES
 from regimes.studies.limiting_dynamics.experiments import KINDS
 from tests.studies.limiting_dynamics import made_up
-from tests.studies.made import CONFIG, Made, check_stored
+from tests.studies.made import CONFIG, Made, check_reads, check_stored
 
 pytestmark = pytest.mark.slow
 
@@ -43,13 +43,7 @@ def test_every_claim_has_a_measure_and_every_measure_a_claim(made):
 
 
 def test_analyses_and_figures_read_what_is_there():
-    for figure in STUDY.figures.values():
-        assert set(figure.analyses) <= set(STUDY.analyses)
-    for analysis in STUDY.analyses.values():
-        assert set(analysis.experiments) <= set(STUDY.experiments)
-    read = {name for rule in MEASURES.values() for name in rule.analyses}
-    read |= {name for figure in STUDY.figures.values() for name in figure.analyses}
-    assert read == set(STUDY.analyses)
+    check_reads(STUDY, MEASURES)
 
 
 def test_analyses_can_be_stored(case, made, tmp_path):

@@ -16,7 +16,7 @@ from regimes import jobs, plan, store
 from regimes.config import SCALES
 from regimes.studies.second_order_mup.claims import MEASURES
 from regimes.studies.second_order_mup.experiments import KINDS
-from tests.studies.made import CONFIG, Made, check_stored
+from tests.studies.made import CONFIG, Made, check_experiments_are_read, check_reads, check_stored
 from tests.studies.second_order_mup import made_up
 
 pytestmark = pytest.mark.slow
@@ -51,16 +51,8 @@ def test_every_claim_has_a_measure_and_every_measure_a_claim(made):
 
 
 def test_analyses_and_figures_read_what_is_there():
-    for figure in STUDY.figures.values():
-        assert set(figure.analyses) <= set(STUDY.analyses)
-    for analysis in STUDY.analyses.values():
-        assert set(analysis.experiments) <= set(STUDY.experiments)
-    read = {name for rule in MEASURES.values() for name in rule.analyses}
-    read |= {name for figure in STUDY.figures.values() for name in figure.analyses}
-    assert read == set(STUDY.analyses)
-    assert {name for a in STUDY.analyses.values() for name in a.experiments} == set(
-        STUDY.experiments
-    )
+    check_reads(STUDY, MEASURES)
+    check_experiments_are_read(STUDY)
 
 
 def test_analyses_can_be_stored(case, made, tmp_path):

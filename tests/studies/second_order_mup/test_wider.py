@@ -11,7 +11,7 @@ from scipy import stats
 
 from regimes import claims
 from regimes.plot import style
-from regimes.studies.second_order_mup.accuracies import gains, with_planned_steps
+from regimes.studies.second_order_mup.accuracies import gains
 from regimes.studies.second_order_mup.analyses import accuracy_by_width, lr_robustness, wider
 from regimes.studies.second_order_mup.claims_wider import WIDER
 from regimes.studies.second_order_mup.figures import fig4, fig5, table3
@@ -150,23 +150,6 @@ def test_analogies_take_the_worse_optimizer_and_the_smallest_rise():
     axes = {"width": [32, 64, 128, 256], "optimizer": ["shampoo", "kfac"], "model": ["cbow"]}
     made["wider_cbow"] = runs(grid(3, data=["made_text"], **axes), words)
     np.testing.assert_allclose(value("so_fig4_analogy_not_decreasing", made), -3)
-
-
-def test_training_given_in_epochs_ends_at_its_last_record():
-    def losses(setting):
-        lost = setting["seed"] == 0 and setting["width"] == 8
-        return np.where(lost & (STEPS > 5), np.nan, 1 / np.log2(setting["width"]) - STEPS / 1000)
-
-    made = image_runs(losses)
-    planned = made["wider_myrtle5"]
-    unknown = planned.assign_coords(steps=("run", np.full(planned.sizes["run"], np.nan)))
-    assert (with_planned_steps(unknown)["steps"] == STEPS[-1]).all()
-    xr.testing.assert_equal(wider.analyse({"wider_myrtle5": unknown}), wider.analyse(made))
-    # Runs that were planned shorter than others of the experiment have no later epochs.
-    short = planned["seed"].values == 1
-    cut = unknown["epoch"].where(~(xr.DataArray(short, dims="run") & (unknown["step"] > 20)))
-    ends = with_planned_steps(unknown.assign(epoch=cut))["steps"].values
-    assert (ends == np.where(short, 20, STEPS[-1])).all()
 
 
 # --- Accuracies ----------------------------------------------------------------------------------

@@ -13,9 +13,8 @@ import xarray as xr
 from scipy import stats
 
 from regimes.fit.grids import by_setting
-from regimes.studies.second_order_mup.transfer import final, outcomes
+from regimes.studies.second_order_mup.transfer import PARAMETERIZATIONS, final, outcomes
 
-PARAMETERIZATIONS = ("sp", "mup")
 TEXTS = {
     "parameterization": "parameterization",
     "seed": "seed",
@@ -27,17 +26,6 @@ TEXTS = {
     "gain_high": "upper end of the 95 % interval of the gain, differences of equal seeds",
 }
 """Long names of the variables of `accuracies` and `gains`."""
-
-
-def with_planned_steps(runs: xr.Dataset) -> xr.Dataset:
-    """Runs whose coordinate ``steps`` is the planned number of updates for all of them.
-
-    Settings give either ``steps`` or ``epochs``, and the other is unknown. The last record is after
-    the last planned update, also of a run that diverged, and has a known ``epoch``.
-    """
-    given = runs["steps"].values.astype(float)
-    last = runs["step"].where(runs["epoch"].notnull()).max("step").values
-    return runs.assign_coords(steps=("run", np.where(np.isnan(given), last, given)))
 
 
 def accuracies(runs: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
@@ -57,7 +45,6 @@ def accuracies(runs: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
         ``train_accuracy``, ``test_accuracy`` and ``diverged`` over (*names, parameterization,
         seed), both parameterizations always, NaN where there is no run or it was not recorded.
     """
-    runs = with_planned_steps(runs)
     dims = (*names, "parameterization", "seed")
     grid = outcomes(runs, dims)
     lost = np.isinf(grid["train_loss"])

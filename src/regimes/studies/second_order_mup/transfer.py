@@ -11,7 +11,7 @@ such a number: its interval comes from drawing seeds with replacement (`resample
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,7 @@ import xarray as xr
 from regimes.fit.grids import by_setting
 from regimes.studies.second_order_mup.network_names import trained_on
 
+PARAMETERIZATIONS = ("sp", "mup")  # that are compared
 DIGITS = 6  # logarithms of settings are rounded to so many digits, so that grids align
 NEAR = 1e-6  # settings are compared up to rounding
 DRAWS = 2000  # of seeds with replacement
@@ -28,6 +29,31 @@ LOST = 1e250  # stands for an infinite loss in sums with weights that may be zer
 
 
 # --- Runs ----------------------------------------------------------------------------------------
+
+
+def by_optimizer(
+    experiments: Mapping[str, xr.Dataset], places: Mapping[str, tuple[str, str | None]]
+) -> dict[str, xr.Dataset]:
+    """Runs of every panel or row of a figure that has any.
+
+    Parameters
+    ----------
+    experiments
+        Runs of each experiment of the scale.
+    places
+        Panel or row to its experiment and optimizer; None: that of the first run.
+    """
+    found = {}
+    for place, (experiment, optimizer) in places.items():
+        if experiment not in experiments:
+            continue
+        runs = experiments[experiment]
+        names = runs["optimizer"].values
+        wanted = optimizer or (names[0] if names.size else "")
+        runs = runs.isel(run=np.flatnonzero(names == wanted))
+        if runs.sizes["run"]:
+            found[place] = runs
+    return found
 
 
 def final(values: xr.DataArray, dim: str = "step") -> xr.DataArray:

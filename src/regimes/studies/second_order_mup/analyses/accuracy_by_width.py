@@ -9,7 +9,8 @@ import xarray as xr
 
 from regimes.store import described
 from regimes.studies.second_order_mup import accuracies
-from regimes.studies.second_order_mup.accuracies import PARAMETERIZATIONS, gains
+from regimes.studies.second_order_mup.accuracies import gains
+from regimes.studies.second_order_mup.transfer import PARAMETERIZATIONS, by_optimizer
 
 ROWS = {
     "vgg19_shampoo": ("acc_vgg19", "shampoo"),
@@ -66,17 +67,10 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
         ``data`` and ``optimizer`` (row).
     """
     parts, settings, numbers = {}, {}, {}
-    for row, (experiment, optimizer) in ROWS.items():
-        if experiment not in experiments:
-            continue
-        runs = experiments[experiment]
-        names = runs["optimizer"].values
-        wanted = optimizer or (names[0] if names.size else "")
-        runs = runs.isel(run=np.flatnonzero(names == wanted))
-        if runs.sizes["run"]:
-            parts[row] = accuracies.accuracies(runs, ["width"])
-            settings[row] = [str(runs[n].values[0]) for n in ("model", "data", "optimizer")]
-            numbers[row] = (float(runs["base_width"].values[0]), accuracies.epochs(runs))
+    for row, runs in by_optimizer(experiments, ROWS).items():
+        parts[row] = accuracies.accuracies(runs, ["width"])
+        settings[row] = [str(runs[n].values[0]) for n in ("model", "data", "optimizer")]
+        numbers[row] = (float(runs["base_width"].values[0]), accuracies.epochs(runs))
     named = [part.drop_attrs().expand_dims(row=[row]) for row, part in parts.items()]
     found = xr.concat(named, "row", join="outer") if named else _nothing()
     published = {w for table in (PUBLISHED_SP, PUBLISHED_GAIN) for r in table.values() for w in r}

@@ -9,8 +9,8 @@ import xarray as xr
 
 from regimes.store import described
 from regimes.studies.second_order_mup import accuracies
-from regimes.studies.second_order_mup.accuracies import PARAMETERIZATIONS, gains
-from regimes.studies.second_order_mup.transfer import rounded_logarithm
+from regimes.studies.second_order_mup.accuracies import gains
+from regimes.studies.second_order_mup.transfer import PARAMETERIZATIONS, rounded_logarithm
 
 EXPERIMENT = "lr_robustness_resnet"
 OPTIMIZER = "kfac"

@@ -9,6 +9,8 @@ import xarray as xr
 
 from regimes.store import described
 from regimes.studies.second_order_mup.transfer import (
+    PARAMETERIZATIONS,
+    by_optimizer,
     optima,
     outcomes,
     rounded_logarithm,
@@ -24,7 +26,6 @@ PANELS = {
     "mlp_shampoo": ("lr_transfer_sgd_shampoo", "shampoo"),
 }
 """Network and optimizer to experiment and optimizer."""
-PARAMETERIZATIONS = ("sp", "mup")
 RATE = "log2_learning_rate"
 
 
@@ -45,15 +46,10 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
         they were not run. ``setup`` (panel) says what was trained, empty where nothing was.
     """
     parts, setups = {}, dict.fromkeys(PANELS, "")
-    for panel, (experiment, optimizer) in PANELS.items():
-        if experiment not in experiments:
-            continue
-        runs = experiments[experiment]
-        runs = runs.isel(run=np.flatnonzero(runs["optimizer"].values == optimizer))
-        if runs.sizes["run"]:
-            runs = runs.assign_coords({RATE: rounded_logarithm(runs["lr"], 2)})
-            setups[panel] = setup(runs)
-            parts[panel] = outcomes(runs, ("parameterization", "width", RATE, "seed"))
+    for panel, runs in by_optimizer(experiments, PANELS).items():
+        runs = runs.assign_coords({RATE: rounded_logarithm(runs["lr"], 2)})
+        setups[panel] = setup(runs)
+        parts[panel] = outcomes(runs, ("parameterization", "width", RATE, "seed"))
     found = _joined(parts) if parts else _nothing()
     found = found.reindex(panel=list(PANELS), parameterization=list(PARAMETERIZATIONS))
     found = found.assign_coords(setup=("panel", list(setups.values())))

@@ -9,8 +9,12 @@ import xarray as xr
 
 from regimes.fit.grids import by_setting
 from regimes.store import described
-from regimes.studies.second_order_mup.accuracies import with_planned_steps
-from regimes.studies.second_order_mup.transfer import final, seed_mean
+from regimes.studies.second_order_mup.transfer import (
+    PARAMETERIZATIONS,
+    by_optimizer,
+    final,
+    seed_mean,
+)
 from regimes.studies.second_order_mup.width_cases import known_widths
 
 PANELS = {
@@ -19,7 +23,6 @@ PANELS = {
     "image_kfac": ("wider_myrtle5", "kfac"),
 }
 """Rows of the figure: experiment and optimizer."""
-PARAMETERIZATIONS = ("sp", "mup")
 TOLERANCE = 1.02  # a loss of the wider network up to so many times the other's is "no higher"
 LOSSES = ("train_loss", "final_loss")
 SCORES = ("final_accuracy", "final_analogy")
@@ -58,14 +61,7 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
         run. Coordinates on the panels: ``network`` and ``data`` (empty where not run),
         ``learning_rate`` (NaN if it is not the same for all runs).
     """
-    parts = {}
-    for panel, (experiment, optimizer) in PANELS.items():
-        if experiment not in experiments:
-            continue
-        runs = experiments[experiment]
-        runs = runs.isel(run=np.flatnonzero(runs["optimizer"].values == optimizer))
-        if runs.sizes["run"]:
-            parts[panel] = _panel(runs)
+    parts = {panel: _panel(runs) for panel, runs in by_optimizer(experiments, PANELS).items()}
     named = [part.drop_attrs().expand_dims(panel=[name]) for name, part in parts.items()]
     found = xr.concat(named, "panel", join="outer") if named else _nothing()
     found = found.reindex(panel=list(PANELS), parameterization=list(PARAMETERIZATIONS))
@@ -77,7 +73,6 @@ def analyse(experiments: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 def _panel(runs: xr.Dataset) -> xr.Dataset:
     """Runs of one model and optimizer on the grid of parameterization, width and seed."""
-    runs = with_planned_steps(runs)
     lost = runs["diverged_at"] >= 0
     late = (runs["step"] > runs["diverged_at"]) & (runs["step"] <= runs["steps"])
     loss = runs["train_loss"]

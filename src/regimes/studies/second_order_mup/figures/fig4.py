@@ -13,11 +13,11 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from regimes.plot import style
 from regimes.studies.second_order_mup.analyses.wider import (
     PANELS,
-    PARAMETERIZATIONS,
     share_ordered,
 )
 from regimes.studies.second_order_mup.coordinate_panels import SCHEMES
 from regimes.studies.second_order_mup.network_names import DATA, NETWORKS, OPTIMIZERS, name
+from regimes.studies.second_order_mup.transfer import PARAMETERIZATIONS
 from regimes.studies.second_order_mup.transfer_panels import (
     LOOKS,
     curve,

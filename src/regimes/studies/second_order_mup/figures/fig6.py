@@ -6,7 +6,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from regimes.studies.second_order_mup import transfer_panels as panels
-from regimes.studies.second_order_mup.analyses.lr_transfer import PARAMETERIZATIONS, RATE
+from regimes.studies.second_order_mup.analyses.lr_transfer import RATE
+from regimes.studies.second_order_mup.transfer import PARAMETERIZATIONS
 
 NETWORKS = {"mlp_kfac": "MLP", "cnn_kfac": "CNN", "resnet_kfac": "ResNet"}
 SYMBOLS = {"resnet_kfac": "w"}

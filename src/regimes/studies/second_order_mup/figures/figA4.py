@@ -13,7 +13,8 @@ from matplotlib.ticker import NullFormatter
 
 from regimes.plot import style
 from regimes.studies.second_order_mup import transfer_panels as panels
-from regimes.studies.second_order_mup.analyses.lr_transfer import PARAMETERIZATIONS, RATE
+from regimes.studies.second_order_mup.analyses.lr_transfer import RATE
+from regimes.studies.second_order_mup.transfer import PARAMETERIZATIONS
 
 OPTIMIZERS = {"mlp_sgd": "SGD", "mlp_shampoo": "Shampoo"}
 COLOURS = {"sp": style.VERMILLION, "mup": style.BLUE}

@@ -11,7 +11,7 @@ SNAKEMAKE := .venv/bin/snakemake --cores $(CORES)
 help:
 	@echo "make figures               all figures at the default scale ($(SCALE))"
 	@echo "make figures STUDY=name    the figures of one study"
-	@echo "make figures SCALE=name    smoke, laptop, gpu or paper"
+	@echo "make figures SCALE=name    smoke, laptop, images, gpu or paper"
 	@echo "make smoke                 every figure from tiny runs, in minutes"
 	@echo "make test                  the tests"
 	@echo "make lint                  the style checks"

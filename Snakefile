@@ -23,6 +23,7 @@ from regimes.config import SCALES, ConfigError, load
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/analyse.smk"
 

@@ -94,7 +94,7 @@ def one_by_one(runs: list[Network], device: torch.device) -> float:
     batches = {}
     for dtype in (torch.float32, torch.float64):
         seed = stream_seed(run.seed, "batches", run.stream, run.batch_size)
-        task = experiments.task_of(run.stream)
+        task = experiments.TASKS[run.stream]()
         stream = OnlineStream(task, [seed], run.batch_size, run.steps, dtype=dtype, device=device)
         batches[dtype] = [(x[0].clone(), targets[0].clone()) for x, targets in stream]
     model = experiments.model_of(run)

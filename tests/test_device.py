@@ -42,3 +42,8 @@ def test_environment_overrides_and_mistakes_are_named(monkeypatch):
     monkeypatch.setenv("REGIMES_DEVICE", "cuda")
     with pytest.raises(ConfigError, match="no GPU"):
         device.choose("auto", "gpu")
+
+
+def test_hardware_is_described_for_readers():
+    text = device.describe(torch.device("cpu"))
+    assert text.startswith("one of ") and text.endswith(")") and "()" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from regimes import plan
-from regimes.config import SCALES, Analysis, Config, ConfigError
+from regimes.config import SCALES, WHOLE_SCALES, Analysis, Config, ConfigError
 from regimes.studies.giant_step.settings import GiantSteps
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -76,7 +77,8 @@ def test_every_study_plans_at_every_scale(scale):
             for name, batch in batches.items():
                 assert batch.name == name
                 assert len({getattr(run, definition.split) for run in batch.runs}) == 1
-        for analysis, definition in entry.analyses.items():
+        for analysis in plan.analyses_at(config, scale, study):
+            definition = entry.analyses[analysis]
             found = plan.experiments_at(config, scale, study, analysis)
             assert bool(found) == bool(definition.experiments)
 
@@ -144,9 +146,65 @@ def test_an_experiment_may_be_read_at_some_scales_only():
     study = "exact_gauss_newton"
     both = ["lazy_probe", "mini_batch_hard"]
     assert config.studies[study].analyses["laziness"].experiments == both
-    read = {scale: plan.experiments_at(config, scale, study, "laziness") for scale in SCALES}
+    read = {scale: plan.experiments_at(config, scale, study, "laziness") for scale in WHOLE_SCALES}
     assert read == {
         "smoke": both[:1], "laptop": both[:1], "gpu": both[1:], "paper": both[1:],
     }  # fmt: skip
     with pytest.raises(ValidationError, match="only: 'other' is none of the experiments"):
         Analysis(title="t", experiments=both, only={"other": ["gpu"]})
+
+
+# --- Scales of some experiments only -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", CONFIG.studies)
+def test_whole_scales_have_every_figure_and_partial_ones_what_can_be_read(study):
+    entry = CONFIG.studies[study]
+    for scale in WHOLE_SCALES:
+        assert list(plan.figures_at(CONFIG, scale, study)) == list(entry.figures)
+        assert plan.analyses_at(CONFIG, scale, study) == list(entry.analyses)
+    for name in plan.figures_at(CONFIG, "images", study):
+        for analysis in entry.figures[name].analyses:
+            needed = set(entry.analyses[analysis].experiments)
+            found = set(plan.experiments_at(CONFIG, "images", study, analysis))
+            needed -= {
+                each for each in needed if not entry.analyses[analysis].reads(each, "images")
+            }
+            assert found == needed != set()
+
+
+def test_studies_without_runs_at_a_partial_scale_are_left_out():
+    assert plan.studies_at(CONFIG, "laptop") == list(CONFIG.studies)
+    assert "giant_step" not in plan.studies_at(CONFIG, "images")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("cifar10", "cifar10_jpeg"),
+        ("cifar10_augmented", "cifar10_jpeg_augmented"),
+        ("cifar10_jpeg", "cifar10_jpeg"),
+        ("cifar10_jpeg_augmented", "cifar10_jpeg_augmented"),
+        ("cifar100", "cifar100"),
+        ("mnist", "mnist"),
+    ],
+)
+def test_data_sets_are_replaced_by_those_the_user_has(value, expected):
+    found = plan._substituted({"cifar10": "cifar10_jpeg"}, {"data": value, "model": "cifar10"})
+    assert found == {"data": expected, "model": "cifar10"}
+
+
+def test_a_replaced_data_set_makes_other_runs(tmp_path):
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    main = tmp_path / "config" / "config.yaml"
+    main.write_text(main.read_text().replace("{}", "{cifar10: cifar10_jpeg}"))
+    place = ("exact_gauss_newton", "mini_batch_hard", "gpu")
+    own, other = (plan.batches(each, *place) for each in (CONFIG, Config(tmp_path)))
+    assert list(own) == list(other)
+    for name in own:
+        assert {run.data for run in own[name].runs} == {"cifar10"}
+        assert {run.data for run in other[name].runs} == {"cifar10_jpeg"}
+        assert own[name].digest != other[name].digest
+    main.write_text(main.read_text().replace("cifar10_jpeg}", "cifar11}"))
+    with pytest.raises(ConfigError, match="did you mean 'cifar10'"):
+        plan.batches(Config(tmp_path), *place)

@@ -51,9 +51,37 @@ def _parser() -> argparse.ArgumentParser:
     manifest = job("manifest", "write a manifest of figures", "scale", "path")
     manifest.add_argument("--generation", type=int, default=0)
     manifest.add_argument("--studies", nargs="+", required=True)
+    make = jobs.add_parser("make", help="make a generated data set, or what is missing of it")
+    make.add_argument("name", help="mnist1m")
+    make.add_argument("--device", default="", help="auto, cpu or cuda; config/config.yaml without")
+    make.add_argument("--epochs", type=int, help="passes over the training images (default 20)")
+    forecast = jobs.add_parser("plan", help="tell what a scale would cost, before anything runs")
+    forecast.add_argument("scale", help="smoke, laptop, images, gpu or paper")
+    forecast.add_argument("--study", nargs="+", default=[], help="these studies only")
+    forecast.add_argument("--experiment", nargs="+", default=[], help="these experiments only")
+    forecast.add_argument("--quick", action="store_true", help="shorter attempts, less exact")
+    forecast.add_argument("--cores", type=int, help="jobs side by side; all cores without")
+    forecast.add_argument("--csv", help="write the numbers to this file")
+    job("startup", "do what every job begins with", "scale", "study")
     verdicts = jobs.add_parser("verdicts", help="compare claims with docs/verdicts.csv")
     verdicts.add_argument("--write", action="store_true", help="replace the record")
     return parser
+
+
+def _forecast(config, a: argparse.Namespace) -> None:
+    from regimes import forecast
+    from regimes.config import SCALES, ConfigError, nearest
+
+    if a.scale not in SCALES:
+        raise ConfigError(f"scale: got '{a.scale}'; {nearest(a.scale, SCALES)}")
+    if a.job == "startup":
+        forecast.start_up(config, a.scale, a.study)
+        return
+    if a.cores is not None and a.cores < 1:
+        raise ConfigError(f"--cores: got {a.cores}; must be 1 or more")
+    forecast.main(
+        config, a.scale, a.study, a.experiment, quick=a.quick, cores=a.cores, csv_file=a.csv
+    )
 
 
 def main() -> int:
@@ -82,6 +110,10 @@ def main() -> int:
             jobs.gallery(config, a.scale)
         elif a.job == "manifest":
             jobs.write_manifest(config, a.scale, a.path, a.studies, a.generation)
+        elif a.job == "make":
+            jobs.make_data(config, a.name, a.device, a.epochs)
+        elif a.job in ("plan", "startup"):
+            _forecast(config, a)
         elif a.job == "verdicts":
             from regimes import verdicts
 

@@ -263,7 +263,7 @@ def table(
                 "ci_high": found.high,
                 "seeds": found.seeds,
                 "verdict": outcome,
-                "note": _note(claim, found, outcome),
+                "note": _note(claim, found, outcome, scale),
             }
         rows.append(row)
     frame = pd.DataFrame(rows, columns=COLUMNS)
@@ -271,12 +271,12 @@ def table(
     return frame
 
 
-def _note(claim: Claim, found: Measurement, outcome: str) -> str:
+def _note(claim: Claim, found: Measurement, outcome: str, scale: str) -> str:
     parts = []
     if claim.delicate:
         parts.append("delicate: may fail for reasons that the study's page explains")
-    if outcome != REPRODUCED and claim.explanation:
-        parts.append(claim.explanation)
+    if outcome != REPRODUCED and claim.explained(scale):
+        parts.append(claim.explained(scale))
     if outcome != REPRODUCED and found.seeds < claim.seeds and not math.isinf(found.high):
         parts.append(f"{found.seeds} seeds, {claim.seeds} asked for")
     return "; ".join(parts)

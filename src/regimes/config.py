@@ -20,8 +20,11 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-Scale = Literal["smoke", "laptop", "gpu", "paper"]
+Scale = Literal["smoke", "laptop", "images", "gpu", "paper"]
 SCALES: tuple[str, ...] = get_args(Scale)
+# Scales at which only some experiments have runs: figures that lack theirs are left out.
+PARTIAL_SCALES = ("images",)
+WHOLE_SCALES = tuple(scale for scale in SCALES if scale not in PARTIAL_SCALES)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=80)]
 FigureName = Annotated[str, Field(pattern=r"^[a-z0-9_A]+$", max_length=80)]
 ClaimName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_]+$", max_length=80)]  # no file is named so
@@ -155,7 +158,15 @@ class Claim(_Strict):
     source: str
     seeds: Annotated[int, Field(ge=1)]
     delicate: bool = False
-    explanation: str = Field("", description="why a verdict other than reproduced comes about")
+    explanation: str | dict[Scale, str] = Field(
+        "", description="why a verdict other than reproduced comes about at laptop or other scales"
+    )
+
+    def explained(self, scale: str) -> str:
+        """Explanation of the verdict at a scale; plain text is about the laptop scale."""
+        if isinstance(self.explanation, str):
+            return self.explanation if scale == "laptop" else ""
+        return self.explanation.get(scale, "")
 
     @field_validator("expected")
     @classmethod
@@ -192,6 +203,9 @@ class Main(_Strict):
     scale: Scale = Field("laptop", description="scale of the target figures/all")
     studies: list[Name] = Field(description="studies, in the order of the gallery")
     data: str = Field("data", description="folder of the image data sets")
+    substitutes: dict[Name, Name] = Field(
+        default={}, description="data sets that are to be used in place of others"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @field_validator("studies")

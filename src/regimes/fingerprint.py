@@ -15,7 +15,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 PACKAGE = "regimes"
-OUTSIDE = {f"{PACKAGE}.{name}" for name in ("config", "plan", "store", "fingerprint")}
+OUTSIDE = {
+    f"{PACKAGE}.{name}" for name in ("config", "plan", "store", "fingerprint", "data.files")
+}
 SOURCE = Path(__file__).resolve().parent
 
 

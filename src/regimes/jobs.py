@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -92,10 +93,13 @@ def train_batch(
 ) -> None:
     """Train the missing runs of a batch and write its file and sidecar.
 
-    Runs that the file already holds, trained by the same code, keep their bits.
+    Runs that the file already holds, trained by the same code, keep their bits. What a killed job
+    had trained of the others is gone on with (`regimes.ensemble.checkpoints`).
     """
     from regimes import device as devices
+    from regimes.ensemble import checkpoints
 
+    seconds = checkpoints.interval()
     entry = config.studies[study].experiments[experiment]
     batch = plan.find_batch(config, study, experiment, scale, name)
     fingerprint = plan.train_fingerprint(study, batch)
@@ -103,7 +107,9 @@ def train_batch(
     check_unchanged("code", code, fingerprint)
     devices.set_policy()
     device = devices.choose(config.main.device, scale)
+    os.environ.setdefault("REGIMES_DATA", config.main.data)
     path = paths.batch(scale, study, experiment, name)
+    folder = paths.checkpoints(scale, study, experiment, name)
     old = _finished_runs(path, fingerprint, batch.start)
     done = set() if old is None else set(map(str, old["run_id"].values))
     missing = [run for run in batch.runs if plan.run_id(batch.kind, run) not in done]
@@ -115,7 +121,9 @@ def train_batch(
         given = {}
         if entry.start is not None:
             given["start"] = _start_of(config, scale, study, entry.start)
-        new = module.KINDS[batch.kind](missing, device, **given)
+        identity = {"code": fingerprint, "start": batch.start, "device": device.type}
+        with checkpoints.kept(folder, seconds, identity):
+            new = module.KINDS[batch.kind](missing, device, **given)
         parts.append(with_hyperparameters(new, batch.kind, missing))
     wanted = [plan.run_id(batch.kind, run) for run in batch.runs]
     joined = store.select_runs(store.join_runs(parts), wanted)
@@ -137,10 +145,24 @@ def train_batch(
     }
     if entry.start is not None:
         attributes |= {"start": entry.start, "start_lineage": batch.start}
+    if data := _data_of(batch):
+        attributes["data"] = data
     store.write_netcdf(path, joined, attributes)
     session = provenance.session(config.root, time.perf_counter() - started)
+    session["hardware"] = devices.describe(device)
     session["trained"] = len(missing)
     store.write_json(sidecar, {"sessions": [*history, session], "runs": len(wanted)})
+    checkpoints.discard(folder)
+
+
+def _data_of(batch: plan.Batch) -> dict[str, str]:
+    """Image files that the runs of a batch read: data set and part, digest of the pixels."""
+    from regimes.data import catalog, files, images
+
+    named = {getattr(run, field, None) for run in batch.runs for field in plan.DATA_FIELDS}
+    for name in sorted(filter(None, map(catalog.beginning, filter(None, named)))):
+        images.load(name)  # mapped already, unless a killed job had trained all of it
+    return files.used()
 
 
 def _start_of(config: Config, scale: str, study: str, name: str) -> xr.Dataset:
@@ -267,7 +289,11 @@ def judge(config: Config, scale: str, study: str, code: str = "") -> None:
     for i, claim in enumerate(entry.claims):
         if claim.id not in measures:
             raise config.error(study, ("claims", i, "id"), f"got '{claim.id}': no measure")
-    needed = {name for claim in entry.claims for name in measures[claim.id].analyses}
+    figures = plan.figures_at(config, scale, study)
+    claimed = [claim for claim in entry.claims if claim.figure in figures]
+    entry = entry.model_copy(update={"claims": claimed})
+    needed = {name for claim in claimed for name in measures[claim.id].analyses}
+    needed.intersection_update(plan.analyses_at(config, scale, study))
     analyses = read_analyses(scale, study, sorted(needed))
     frame = claims.table(entry, measures, analyses, scale)
     store.write_text(paths.study_claims(scale, study), claims.to_csv(frame))
@@ -295,6 +321,53 @@ def draw(config: Config, scale: str, study: str, figure: str, code: str = "") ->
         store.write_text(
             paths.figure(scale, study, figure, "csv"), rows.to_csv(index=False, float_format="%.6g")
         )
+
+
+def make_data(config: Config, name: str, device: str = "", epochs: int | None = None) -> None:
+    """Make a generated data set, or what is missing of it, in the data folder.
+
+    Parameters
+    ----------
+    config
+        Folder of the data and device, unless the environment or ``device`` says otherwise.
+    name
+        A name in `regimes.plan.GENERATED`.
+    device
+        As in the configuration; empty for the configuration's.
+    epochs
+        Passes over the training images; None for the default.
+
+    Raises
+    ------
+    ConfigError
+        If the name or the number is wrong, there is no GPU and the CPU was not asked for, or
+        files are damaged or were made by other settings.
+    """
+    from regimes import device as devices
+    from regimes.data import catalog, diffusion, files, images
+
+    if name not in plan.GENERATED:
+        raise ConfigError(f"make: no generated data set '{name}'; {nearest(name, plan.GENERATED)}")
+    if epochs is not None and epochs < 1:
+        raise ConfigError(f"--epochs: got {epochs}; must be 1 or more")
+    os.environ.setdefault("REGIMES_DATA", config.main.data)
+    settings = diffusion.Diffusion() if epochs is None else diffusion.Diffusion(epochs=epochs)
+    source, folder = catalog.CATALOG[name], files.folder() / name
+    if diffusion.complete(folder, settings, source.shape):
+        print(f"{folder} is complete", flush=True)
+        return
+    asked = {device or config.main.device, os.environ.get("REGIMES_DEVICE")}
+    chosen = devices.choose(device or config.main.device, "paper")
+    if chosen.type == "cpu" and "cpu" not in asked:
+        raise ConfigError(
+            f"make: {name} takes hours on a GPU, of which torch sees none, and about 140 days on "
+            f"one CPU core; put its parts, made elsewhere, into {folder.absolute()}, or add "
+            "--device cpu to make it all the same"
+        )
+    devices.set_policy()
+    diffusion.allow_tf32()
+    learned = images.load(source.test_of).train
+    diffusion.make(folder, learned.pixels, learned.label, source.test_of, settings, chosen)
 
 
 def merge_claims(config: Config, scale: str) -> None:
@@ -330,7 +403,7 @@ def write_manifest(
     gallery(config, scale)
     figures, inputs = {}, {}
     for study in studies:
-        for name, entry in config.studies[study].figures.items():
+        for name, entry in plan.figures_at(config, scale, study).items():
             for file in paths.figure_files(scale, study, name):
                 figures[file] = store.file_digest(file)
             for analysis in entry.analyses:

@@ -8,6 +8,11 @@ def batch(scale: str, study: str, experiment: str, name: str) -> str:
     return f"results/{scale}/{study}/runs/{experiment}/{name}.nc"
 
 
+def checkpoints(scale: str, study: str, experiment: str, name: str) -> str:
+    """Folder of what a batch in training keeps for the case that its job is killed."""
+    return f"results/{scale}/{study}/runs/{experiment}/{name}.partial"
+
+
 def start(scale: str, study: str, name: str) -> str:
     """Start point that runs of one experiment hand on to others (netCDF)."""
     return f"results/{scale}/{study}/start/{name}.nc"
@@ -16,6 +21,11 @@ def start(scale: str, study: str, name: str) -> str:
 def analysis(scale: str, study: str, name: str) -> str:
     """Result of an analysis (netCDF)."""
     return f"results/{scale}/{study}/{name}.nc"
+
+
+def generated(folder: str, name: str) -> str:
+    """Description of a data set that the pipeline makes itself, its last file (JSON)."""
+    return f"{folder}/{name}/metadata.json"
 
 
 def study_claims(scale: str, study: str) -> str:

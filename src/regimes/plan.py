@@ -13,19 +13,29 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from regimes import fingerprint
-from regimes.config import Config, RunSettings, ScaleConfig, explain, nearest
+from regimes.config import (
+    PARTIAL_SCALES,
+    Config,
+    Figure,
+    RunSettings,
+    ScaleConfig,
+    explain,
+    nearest,
+)
 
-# Raised whenever a change of `store`, `config` or `plan`, which stand outside the code
+# Raised whenever a change of `store`, `config`, `plan` or `data.files`, outside the code
 # fingerprint, changes what a results file holds.
 FORMAT = 1
 
+DATA_FIELDS = {"data", "stream"}  # settings that name data sets
+GENERATED = ("mnist1m",)  # data sets that the pipeline makes itself
 LONGEST_AXIS = 10_000  # values that an evenly spaced axis may have
 
 
@@ -152,9 +162,9 @@ def batches(config: Config, study: str, experiment: str, scale: str) -> dict[str
             ((*here, "grids", index), grid),
         ]
         for point in _grid_points(config, study, (*here, "grids", index), grid):
-            for run in _runs_of(
-                config, study, model, {**definition.settings, **found.settings, **point}, sources
-            ):
+            values = {**definition.settings, **found.settings, **point}
+            values = _substituted(config.main.substitutes, values)
+            for run in _runs_of(config, study, model, values, sources):
                 identity = run_id(definition.train, run)
                 if identity in runs:
                     raise config.error(
@@ -164,6 +174,22 @@ def batches(config: Config, study: str, experiment: str, scale: str) -> dict[str
                     )
                 runs[identity] = run
     return _split(config, study, experiment, scale, here, runs)
+
+
+def _substituted(substitutes: Mapping[str, str], values: dict[str, Any]) -> dict[str, Any]:
+    """Settings with other data sets in place of those that the user has replaced.
+
+    Data sets and what is made of them share the beginning of their names: in place of ``cifar10``
+    stands ``cifar10_jpeg``, and ``cifar10_jpeg_augmented`` in place of ``cifar10_augmented``.
+    """
+    values = dict(values)
+    for field in DATA_FIELDS.intersection(values):
+        for name, other in substitutes.items():
+            text = f"{values[field]}_"
+            if text.startswith(f"{name}_") and not text.startswith(f"{other}_"):
+                values[field] = f"{other}_{text[len(name) + 1 :]}".removesuffix("_")
+                break
+    return values
 
 
 def _runs_of(
@@ -240,6 +266,12 @@ def find_batch(config: Config, study: str, experiment: str, scale: str, name: st
     return found[name]
 
 
+def generated_data(batch: Batch) -> list[str]:
+    """Data sets that runs of a batch read and that the pipeline makes itself."""
+    named = {getattr(run, field, None) for run in batch.runs for field in DATA_FIELDS}
+    return [name for name in GENERATED if name in named]
+
+
 def train_fingerprint(study: str, batch: Batch) -> str:
     """Fingerprint of the code that a batch's results depend on."""
     entries: dict[str, set[str]] = {}
@@ -299,6 +331,34 @@ def experiments_at(config: Config, scale: str, study: str, analysis: str) -> lis
         where = ("analyses", analysis, "experiments")
         raise config.error(study, where, f"none of them has the scale '{scale}'")
     return found
+
+
+def analyses_at(config: Config, scale: str, study: str) -> list[str]:
+    """Analyses of a study at a scale: all, or at a partial scale those that can read all they need.
+
+    What an analysis needs are the experiments that it lists for this scale.
+    """
+    entry = config.studies[study]
+    if scale not in PARTIAL_SCALES:
+        return list(entry.analyses)
+    found = []
+    for name, analysis in entry.analyses.items():
+        needed = [each for each in analysis.experiments if analysis.reads(each, scale)]
+        if needed and all(entry.experiments[each].at(scale) is not None for each in needed):
+            found.append(name)
+    return found
+
+
+def figures_at(config: Config, scale: str, study: str) -> dict[str, Figure]:
+    """Figures of a study at a scale: all, or at a partial scale those whose analyses have runs."""
+    available = set(analyses_at(config, scale, study))
+    figures = config.studies[study].figures
+    return {name: entry for name, entry in figures.items() if available.issuperset(entry.analyses)}
+
+
+def studies_at(config: Config, scale: str) -> list[str]:
+    """Studies that have figures at a scale."""
+    return [study for study in config.studies if figures_at(config, scale, study)]
 
 
 def start_lineage(config: Config, scale: str, study: str, start: str) -> dict[str, str]:

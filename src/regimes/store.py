@@ -207,10 +207,9 @@ def join_runs(datasets: Sequence[xr.Dataset], dim: str = "run") -> xr.Dataset:
         for name in dataset.dims
         if name != dim and name not in dataset.coords
     }
+    # Dimensions that a dataset lacks too: concat wants coordinates in all datasets or in none.
     filled = [
-        dataset.assign_coords(
-            {n: np.arange(dataset.sizes[n]) for n in numbered & set(dataset.dims)}
-        )
+        dataset.assign_coords({n: np.arange(dataset.sizes.get(n, 0)) for n in sorted(numbered)})
         for dataset in datasets
     ]
     joined = xr.concat(

@@ -105,7 +105,7 @@ def check_targets(config: Config, targets: frozenset[str], rules: frozenset[str]
             for name, experiment in entry.experiments.items():
                 if experiment.at(scale) is not None:
                     plan.batches(config, study, name, scale)
-            for analysis in entry.analyses:
+            for analysis in plan.analyses_at(config, scale, study):
                 plan.experiments_at(config, scale, study, analysis)
     return scales
 
@@ -125,11 +125,12 @@ def _check_target(config: Config, target: str) -> str:
         raise ConfigError(f"target '{target}': nothing lies below figures/all")
     if len(parts) == 3 and parts[2] in _scale_files(top):
         return scale
-    study = pick("study", 2, [*config.studies, *_scale_files(top)])
+    study = pick("study", 2, [*plan.studies_at(config, scale), *_scale_files(top)])
     entry = config.studies[study]
     rest = "/".join(parts[3:])
     if top == "figures":
-        files = [f for name in entry.figures for f in paths.figure_files(scale, study, name)]
+        figures = plan.figures_at(config, scale, study)
+        files = [f for name in figures for f in paths.figure_files(scale, study, name)]
         valid = ["all", *(f.split("/", 3)[3] for f in files)]
     elif len(parts) > 3 and parts[3] == "runs":
         experiment = pick("experiment", 4, entry.experiments)
@@ -138,7 +139,7 @@ def _check_target(config: Config, target: str) -> str:
     elif len(parts) > 3 and parts[3] == "start":
         valid = [f"start/{name}.nc" for name in entry.starts]
     else:
-        valid = ["claims.csv", *(f"{name}.nc" for name in entry.analyses)]
+        valid = ["claims.csv", *(f"{n}.nc" for n in plan.analyses_at(config, scale, study))]
     if rest not in valid:
         raise ConfigError(f"target '{target}': unknown file '{rest}'; {nearest(rest, valid)}")
     return scale
@@ -150,9 +151,9 @@ def _scale_files(top: str) -> list[str]:
 
 def study_files(config: Config, scale: str, study: str) -> list[str]:
     """Files that a study's target stands for: analyses, figures, claims table."""
-    entry = config.studies[study]
-    files = [paths.analysis(scale, study, name) for name in entry.analyses]
-    files += [f for name in entry.figures for f in paths.figure_files(scale, study, name)]
+    files = [paths.analysis(scale, study, n) for n in plan.analyses_at(config, scale, study)]
+    figures = plan.figures_at(config, scale, study)
+    files += [f for name in figures for f in paths.figure_files(scale, study, name)]
     return [*files, paths.study_claims(scale, study)]
 
 

@@ -56,10 +56,12 @@ def test_cost_and_commit_come_from_sidecars(here):
     batch = Path(paths.batch("laptop", "giant_step", name, "batch_exponent_1"))
     sidecar = batch.with_suffix(".json")
     session = {"wall_seconds": 12.3, "peak_memory_mb": 400.0, "commit": "abcdef0123456789"}
+    session["hardware"] = "one of 2 cores (a <fast> one)"
     store.write_json(sidecar, {"sessions": [session]})
     page = gallery.render(here, "laptop")
     assert "12 s" in page
     assert "abcdef0123" in page
+    assert "Training took 12 s, all jobs added up, each on one of 2 cores (a &lt;fast&gt;" in page
     assert "batch_exponent = 1, 2" in page
 
 
@@ -68,3 +70,18 @@ def test_page_is_self_contained(here):
     page = gallery.render(here, "laptop")
     assert "<script" not in page
     assert not re.search(r'(src|href)="https?:', page)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1.26, "1.3 s"), (12.3, "12 s"), (300, "5 min"), (9000, "2.5 h")]
+)
+def test_durations_are_written_in_the_unit_that_suits_them(seconds, text):
+    assert gallery._duration(seconds) == text
+
+
+def test_figures_that_a_scale_lacks_are_not_shown(here):
+    for figure in ("fig1", "fig2"):
+        put(paths.figure("images", "feature_strength", figure, "png"))
+    page = gallery.render(here, "images")
+    assert 'id="feature_strength-fig1"' in page
+    assert 'id="feature_strength-fig2"' not in page

@@ -53,7 +53,8 @@ class Made:
         """Results of all analyses."""
         scale, lost = case.split()[0], case.endswith("lost")
         experiment = functools.cache(lambda name: self.experiment(CONFIG, name, scale, lost))
-        return {name: self.analysis(name, scale, lost, experiment) for name in self.study.analyses}
+        names = plan.analyses_at(CONFIG, scale, self.name)
+        return {name: self.analysis(name, scale, lost, experiment) for name in names}
 
     def analysis(self, name: str, scale: str, lost: bool, experiment: Callable) -> xr.Dataset:
         """Result of an analysis; scales that give it the same runs share it."""
@@ -77,7 +78,9 @@ class Made:
         return table[judged].set_index("claim")[["measured", "ci_low", "ci_high"]].astype(float)
 
     def draw(self, figure: str, case: str, path: Path) -> None:
-        """Draw a figure, unless it was drawn from the same results."""
+        """Draw a figure, unless the scale lacks it or it was drawn from the same results."""
+        if figure not in plan.figures_at(CONFIG, case.split()[0], self.name):
+            return
         analyses = self.analyses(case)
         read = {name: analyses[name] for name in self.study.figures[figure].analyses}
         same = (figure, *map(id, read.values()))

@@ -10,6 +10,10 @@ except ConfigError as error:
     stop(error)
 
 
+# Folder of the data sets; relative ones belong to the folder in which Snakemake works.
+DATA = os.environ.get("REGIMES_DATA") or CONFIG.main.data
+
+
 wildcard_constraints:
     scale=front.either(SCALES),
     study=front.either(CONFIG.studies),
@@ -55,6 +59,11 @@ def start_of_batch(wildcards):
     return [] if start is None else paths.start(wildcards.scale, wildcards.study, start)
 
 
+def data_of_batch(wildcards):
+    names = plan.generated_data(batch_of(wildcards))
+    return [paths.generated(DATA, name) for name in names]
+
+
 def batches_of(wildcards, experiments):
     return [
         paths.batch(wildcards.scale, wildcards.study, experiment, name)
@@ -87,7 +96,7 @@ def lineage_of_analysis(wildcards):
 
 
 def lineages_of_study(wildcards):
-    analyses = CONFIG.studies[wildcards.study].analyses
+    analyses = plan.analyses_at(CONFIG, wildcards.scale, wildcards.study)
     return plan.lineages(CONFIG, wildcards.scale, wildcards.study, analyses)
 
 
@@ -99,7 +108,7 @@ def lineages_of_figure(wildcards):
 def analyses_of_study(wildcards):
     return [
         paths.analysis(wildcards.scale, wildcards.study, name)
-        for name in CONFIG.studies[wildcards.study].analyses
+        for name in plan.analyses_at(CONFIG, wildcards.scale, wildcards.study)
     ]
 
 
@@ -121,22 +130,28 @@ def files_of_study(wildcards):
 def files_of_scale(wildcards):
     scale = getattr(wildcards, "scale", CONFIG.main.scale)
     return [
-        f for study in CONFIG.studies for f in front.study_files(CONFIG, scale, study)
+        f
+        for study in plan.studies_at(CONFIG, scale)
+        for f in front.study_files(CONFIG, scale, study)
     ]
 
 
 def figures_of_scale(wildcards):
     return [
         file
-        for study, entry in CONFIG.studies.items()
-        for name in entry.figures
+        for study in plan.studies_at(CONFIG, wildcards.scale)
+        for name in plan.figures_at(CONFIG, wildcards.scale, study)
         for file in paths.figure_files(wildcards.scale, study, name)
     ]
 
 
 def claims_of_scale(wildcards):
-    return [paths.study_claims(wildcards.scale, study) for study in CONFIG.studies]
+    return [
+        paths.study_claims(wildcards.scale, study)
+        for study in plan.studies_at(CONFIG, wildcards.scale)
+    ]
 
 
-def generation_of(path, scale, studies):
+def generation_of(path, scale, studies=None):
+    studies = plan.studies_at(CONFIG, scale) if studies is None else studies
     return front.generation(path, tuple(front.manifest_files(CONFIG, scale, studies)))

@@ -11,12 +11,11 @@ rule all_figures:
     params:
         scale=CONFIG.main.scale,
         page=plan.gallery_fingerprint(),
-        generation=lambda wildcards: generation_of(
-            "figures/all", CONFIG.main.scale, list(CONFIG.studies)
-        ),
+        studies=plan.studies_at(CONFIG, CONFIG.main.scale),
+        generation=lambda wildcards: generation_of("figures/all", CONFIG.main.scale),
     shell:
         "exec {PYTHON} -m regimes --root {ROOT:q} manifest {params.scale} {output:q}"
-        " --generation {params.generation} --studies {CONFIG.main.studies} > {log:q} 2>&1"
+        " --generation {params.generation} --studies {params.studies} > {log:q} 2>&1"
 
 
 rule scale_figures:
@@ -29,12 +28,13 @@ rule scale_figures:
     localrule: True
     params:
         page=plan.gallery_fingerprint(),
+        studies=lambda wildcards: plan.studies_at(CONFIG, wildcards.scale),
         generation=lambda wildcards: generation_of(
-            f"figures/{wildcards.scale}/all", wildcards.scale, list(CONFIG.studies)
+            f"figures/{wildcards.scale}/all", wildcards.scale
         ),
     shell:
         "exec {PYTHON} -m regimes --root {ROOT:q} manifest {wildcards.scale} {output:q}"
-        " --generation {params.generation} --studies {CONFIG.main.studies} > {log:q} 2>&1"
+        " --generation {params.generation} --studies {params.studies} > {log:q} 2>&1"
 
 
 rule study_figures:

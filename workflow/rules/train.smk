@@ -3,6 +3,8 @@
 rule train_batch:
     input:
         start_of_batch,
+        # However old: what lies in the data folder is accepted as it is.
+        ancient(data_of_batch),
     output:
         update("results/{scale}/{study}/runs/{experiment}/{batch}.nc"),
     log:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +59,60 @@ def stream_seed(seed: int, *names: int | str) -> int:
 def numpy_stream(seed: int, *names: int | str) -> np.random.Generator:
     """Return the generator of the named stream, for weights and other small arrays."""
     return np.random.Generator(np.random.SFC64(stream_seed(seed, *names)))
+
+
+class Cursor:
+    """Where an iteration over batches stands, which are drawn chunk by chunk.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+        Of the generators that draw the chunks.
+    changing : sequence of int
+        Seeds of generators that are used for every batch.
+    device, changing_device : torch.device
+        Of the generators that draw chunks, and of the others.
+    state : dict, optional
+        Where an earlier iteration stood; without it the beginning.
+
+    Attributes
+    ----------
+    step : int
+        Batches that were given out.
+    chunk : int
+        Step at which the chunk in use begins.
+    draws, changes : list of torch.Generator
+    """
+
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        device: torch.device | str = "cpu",
+        *,
+        changing: Sequence[int] = (),
+        changing_device: torch.device | str = "cpu",
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.step, self.chunk = 0, 0
+        self.draws = [torch.Generator(device).manual_seed(seed % 2**63) for seed in seeds]
+        self.changes = [
+            torch.Generator(changing_device).manual_seed(seed % 2**63) for seed in changing
+        ]
+        if state is not None:
+            self.step, self.chunk = state["step"], state["chunk"]
+            known = [*state["draws"], *state["changes"]]
+            for generator, each in zip([*self.draws, *self.changes], known, strict=True):
+                generator.set_state(each)
+        self.begin(self.chunk)
+
+    def begin(self, chunk: int) -> None:
+        """Note that the chunk that begins at this step is the next to be drawn."""
+        self.chunk, self._before = chunk, [each.get_state() for each in self.draws]
+
+    def state(self) -> dict[str, Any]:
+        """What must be known to go on after the last batch that was given out."""
+        changes = [each.get_state() for each in self.changes]
+        return {"step": self.step, "chunk": self.chunk, "draws": self._before, "changes": changes}
 
 
 class GaussianRows:

@@ -8,16 +8,18 @@ the same data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, cached_property, lru_cache
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from regimes.config import ConfigError
-from regimes.data.streams import stream_seed
+from regimes.data import augmentation, images
+from regimes.data.augmentation import Augmentation
+from regimes.data.streams import Cursor, stream_seed
 
 # Numbers drawn at a time for one data seed: enough to amortize the calls, few enough for a cache.
 CHUNK = 2**18
@@ -193,6 +195,141 @@ class Samples:
         return self.x[part].to(generator.device), self.labels[part].to(generator.device)
 
 
+class Images:
+    """Images of a data set: as an endless stream of augmented ones, or each once, in order.
+
+    The endless stream goes through the training part epoch by epoch, each in an order of its own
+    that follows from the seed of the generator and the number of the epoch, so that any sample can
+    be drawn without those before it. Every sample is changed by numbers of its own.
+
+    Parameters
+    ----------
+    found
+        The data set, with the mean and deviation that standardize it.
+    augment
+        Change of the training images; None for the images as they are.
+    endless
+        Whether the training part is gone through again and again. Otherwise its samples come in
+        their order, none twice.
+    """
+
+    def __init__(
+        self, found: images.ImageSet, augment: Augmentation | None = None, *, endless: bool = True
+    ) -> None:
+        self.found, self.augment = found, augment
+        self.shape, self.classes = found.shape, found.classes
+        self.samples = None if endless else len(found.train.label)
+        self._pixels = cache(lambda part, device: found.pixels(getattr(found, part), device=device))
+        self._order = lru_cache(maxsize=64)(self._shuffled)  # an epoch of each data seed in use
+
+    def draw(
+        self, generator: torch.Generator, count: int, start: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take the samples ``start`` to ``start + count``, then change them: see `Task`.
+
+        Raises
+        ------
+        regimes.config.ConfigError
+            If the stream is not endless and there are not so many.
+        """
+        size, device = len(self.found.train.label), generator.device
+        if self.samples is not None and start + count > size:
+            raise _dry(size, start + count)
+        rows = torch.arange(start, start + count)
+        if self.samples is None:
+            epochs = range(start // size, (start + count - 1) // size + 1)
+            order = torch.cat([self._order(generator.initial_seed(), epoch) for epoch in epochs])
+            rows = order[rows - epochs[0] * size]
+        pixels, label = self._pixels("train", device), torch.from_numpy(self.found.train.label)
+        if self.augment is None:
+            x = pixels.index_select(0, rows)
+        else:
+            x = pixels.changed(rows, lambda taken: self.augment(taken, generator))
+        return x, label[rows].to(device)
+
+    def held_out(self, generator: torch.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Some images of the test part, none twice, as they are.
+
+        Raises
+        ------
+        regimes.config.ConfigError
+            If there are fewer.
+        """
+        size = len(self.found.test.label)
+        if count > size:
+            raise ConfigError(
+                f"{count} held-out samples are asked for and the test part of {self.found.name} "
+                f"has {size}; ask for at most {size}"
+            )
+        rows = torch.randperm(size, generator=generator)[:count]
+        label = torch.from_numpy(self.found.test.label)[rows]
+        return self._pixels("test", generator.device).index_select(0, rows), label
+
+    def _shuffled(self, seed: int, epoch: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(stream_seed(seed, "epoch", epoch) % 2**63)
+        return torch.randperm(len(self.found.train.label), generator=generator)
+
+
+def _digits(found: images.ImageSet) -> Augmentation:
+    """Small shifts, rotations and changes of size, on a black ground."""
+    return augmentation.affine(fill=augmentation.black(found.mean, found.deviation))
+
+
+def _colours(found: images.ImageSet) -> Augmentation:
+    """Mirrored crops of the padded image with other brightness, contrast and saturation."""
+    return augmentation.compose(
+        augmentation.crop_and_flip(fill=augmentation.black(found.mean, found.deviation)),
+        augmentation.colour_jitter(mean=found.mean, deviation=found.deviation),
+    )
+
+
+def _crops(found: images.ImageSet) -> Augmentation:
+    """Mirrored crops of random area and shape."""
+    return augmentation.compose(
+        augmentation.resized_crop(size=found.shape[1:]), augmentation.flip()
+    )
+
+
+# How the images of a stream are changed.
+CHANGES = {
+    "mnist": _digits,
+    "fashion_mnist": _digits,
+    "cifar10": _colours,
+    "cifar10_jpeg": _colours,
+    "cifar100": _colours,
+    "tinyimagenet": _crops,
+    "imagenet": _crops,
+}
+# Sets so large that a stream need not go through them twice.
+GENERATED = ("mnist1m", "cifar5m")
+
+
+def image_task(name: str, augmented: bool = True, normalized: bool = True) -> Images:
+    """Online stream made of an image data set.
+
+    Parameters
+    ----------
+    name
+        Of the data set, in `regimes.data.catalog`. A set of generated images (MNIST-1M, CIFAR-5M)
+        is gone through once, in order, and never changed; others are endless.
+    augmented
+        Whether every training image is changed at random.
+    normalized
+        Whether pixels are standardized; otherwise they are pixels / 255.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If the name is unknown, or files are missing or bad (`regimes.data.images.load`).
+    """
+    found = images.load(name)
+    if not normalized:
+        channels = found.shape[0]
+        found = found._replace(mean=(0.0,) * channels, deviation=(1.0,) * channels)
+    change = CHANGES.get(name) if augmented else None
+    return Images(found, change and change(found), endless=name not in GENERATED)
+
+
 def _dry(samples: int, wanted: int) -> ConfigError:
     return ConfigError(
         f"the data stream has {samples} samples and the runs ask for {wanted}: samples are never "
@@ -241,24 +378,36 @@ class OnlineStream:
         self.task, self.seeds = task, tuple(seeds)
         self.batch_size, self.steps = batch_size, steps
         self.dtype, self.device = dtype, torch.device(device)
+        self._cursor, self._next = Cursor(self.seeds, self.device), None
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield the batches of every step, from the first on."""
+        """Yield the batches of every step, from the first on or from where it is to go on."""
         size = self.batch_size
         # A function of shapes only: the numbers must not depend on steps or neighbours.
         steps_at_once = max(1, CHUNK // (size * prod(self.task.shape)))
         if self.task.samples is not None:
             steps_at_once = 1  # a finite task must not be drawn past the last step
-        generators = [torch.Generator(self.device).manual_seed(seed % 2**63) for seed in self.seeds]
+        cursor = self._cursor = self._next or Cursor(self.seeds, self.device)
+        self._next = None
         eye = torch.eye(self.task.classes, dtype=self.dtype, device=self.device)
-        for start in range(0, self.steps, steps_at_once):
+        for start in range(cursor.chunk, self.steps, steps_at_once):
+            cursor.begin(start)
             count = steps_at_once * size
-            drawn = [self.task.draw(g, count, start * size) for g in generators]
+            drawn = [self.task.draw(g, count, start * size) for g in cursor.draws]
             x = torch.stack([part for part, _ in drawn]).to(self.dtype)
             targets = eye[torch.stack([labels for _, labels in drawn])]
-            for step in range(min(steps_at_once, self.steps - start)):
+            for step in range(cursor.step - start, min(steps_at_once, self.steps - start)):
                 rows = slice(step * size, (step + 1) * size)
+                cursor.step += 1
                 yield x[:, rows], targets[:, rows]
+
+    def state(self) -> dict[str, Any]:
+        """Where the last iteration stands."""
+        return self._cursor.state()
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration go on there."""
+        self._cursor = self._next = Cursor(self.seeds, self.device, state=state)
 
 
 def held_out(
@@ -267,16 +416,20 @@ def held_out(
     """Samples (count, *shape) and one-hot targets (count, C) that no run trains on.
 
     The same for every run; each purpose has its own stream, so that asking for more test samples
-    does not change the samples of another purpose.
+    does not change the samples of another purpose. Those of images are from their test part.
 
     Raises
     ------
     regimes.config.ConfigError
-        If the task is finite: held-out samples of a finite list are a list of their own.
+        If the task is a finite list, whose held-out samples are a list of their own, or if its
+        test part is too small.
     """
-    if task.samples is not None:
-        raise ConfigError("a finite stream has no held-out samples; give them as their own list")
     generator = torch.Generator("cpu").manual_seed(stream_seed(0, "held out", purpose) % 2**63)
-    x, labels = task.draw(generator, count)
+    if isinstance(task, Images):
+        x, labels = task.held_out(generator, count)
+    elif task.samples is None:
+        x, labels = task.draw(generator, count)
+    else:
+        raise ConfigError("a finite stream has no held-out samples; give them as their own list")
     eye = torch.eye(task.classes, dtype=dtype)
     return x.to(device, dtype), eye[labels].to(device)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from regimes.ensemble import probing
+
 WARM_UP = 3  # calls before the capture, in which libraries allocate their workspaces
 
 
@@ -48,7 +50,7 @@ def _capture(step, state, inputs):
     kept = [value.clone() for value in state]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
+    with torch.cuda.stream(side), probing.uncounted():
         for _ in range(WARM_UP):
             step(*buffers)
     torch.cuda.current_stream().wait_stream(side)

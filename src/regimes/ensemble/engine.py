@@ -8,13 +8,15 @@ must stay, it runs on unseen. Either way the other runs go on unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from regimes.ensemble import checkpoints, probing
 from regimes.ensemble.batches import SMALLEST_WIDTH
 from regimes.ensemble.capture import captured
 from regimes.ensemble.losses import Loss
@@ -28,7 +30,10 @@ COMPACTION = 20  # steps between looks at which runs diverged
 class Stream(Protocol):
     """Batches of a training: `regimes.data.tasks.OnlineStream` or `regimes.data.samples`.
 
-    Iterating yields, ``steps`` times, inputs (S, B, ...) and targets (S, B, C) of S data seeds.
+    Iterating yields, ``steps`` times, inputs (S, B, ...) and targets (S, B, C) of S data seeds. A
+    stream that is `regimes.ensemble.checkpoints.Resumable` tells where its last iteration stands,
+    and after ``resume`` the next one goes on there; any other is gone through from its beginning
+    to where a checkpoint was written.
     """
 
     steps: int
@@ -123,10 +128,13 @@ class Observation:
         Updates done when it is measured, increasing.
     measure : callable
         From a `State` to named tensors (R', ...).
+    remembers : Resumable or None
+        What ``measure`` remembers from one step to another.
     """
 
     steps: Sequence[int]
     measure: Callable[[State], dict[str, torch.Tensor]]
+    remembers: checkpoints.Resumable | None = field(default=None, kw_only=True)
 
 
 class Trained(NamedTuple):
@@ -160,6 +168,8 @@ def train(
 ) -> Trained:
     """Train R runs on a stream, one update per batch.
 
+    Within `regimes.ensemble.checkpoints.kept`, checkpoints are written and used.
+
     Parameters
     ----------
     network
@@ -183,9 +193,17 @@ def train(
     count = len(runs.gamma)
     if count < SMALLEST_WIDTH:
         raise ValueError(f"a program has at least {SMALLEST_WIDTH} runs, not {count}")
-    program = _Program(network, update, runs, after)
-    record = _Record(count, stream.steps, observations, runs.gamma, after is not None)
-    for step, (x, targets) in enumerate(stream):
+    if (probe := probing.current()) is not None:
+        return probe.train(network, update, stream, runs, observations, after)
+    call = checkpoints.call()
+    if call.result is not None:
+        return Trained(**call.result)
+    beside = _beside(network, observations)
+    program = _Program(network, update, runs, after, call.state)
+    record = _Record(count, stream.steps, observations, runs.gamma, after is not None, call.state)
+    begun, batches = _begin(stream, beside, call.state)
+    call.state = None
+    for step, (x, targets) in enumerate(batches, begun):
         record.observe(step, program.state(step))
         record.note(step, program.lanes, *program.step(x, targets))
         if (step + 1) % COMPACTION == 0 or step + 1 == stream.steps:
@@ -195,19 +213,59 @@ def train(
             if not record.alive.any():
                 record.observe_rest(program)
                 break
+        if call.due():
+            here = {
+                "step": step + 1,
+                "stream": checkpoints.state_of(stream),
+                "beside": [each.state() for each in beside],
+            }
+            call.save(here | program.kept() | record.kept())
     else:
         record.observe(stream.steps, program.state(stream.steps))
-    return record.result()
+    trained = record.result()
+    call.finish(trained._asdict())
+    return trained
+
+
+def _beside(network: Network, observations: Sequence[Observation]) -> list[checkpoints.Resumable]:
+    """What changes in training beside parameters, their memory and the record, each once."""
+    found = [network, *(observation.remembers for observation in observations)]
+    return [each for each in dict.fromkeys(found) if isinstance(each, checkpoints.Resumable)]
+
+
+def _begin(
+    stream: Stream, beside: Sequence[checkpoints.Resumable], state: Mapping[str, Any] | None
+) -> tuple[int, Iterable[tuple[torch.Tensor, torch.Tensor]]]:
+    """Steps that are done, and the batches of the others."""
+    if state is None:
+        return 0, stream
+    for each, known in zip(beside, state["beside"], strict=True):
+        each.resume(known)
+    done = state["step"]
+    print(f"resuming at step {done} of {stream.steps}", flush=True)
+    if state["stream"] is None:
+        return done, islice(stream, done, None)
+    stream.resume(state["stream"])
+    return done, stream
 
 
 class _Program:
     """Parameters of the runs in training and the step that updates them."""
 
     def __init__(
-        self, network: Network, update: Update, runs: Runs, after: Loss | None = None
+        self,
+        network: Network,
+        update: Update,
+        runs: Runs,
+        after: Loss | None = None,
+        kept: Mapping[str, Any] | None = None,
     ) -> None:
         self.network, self.update, self.runs, self.after = network, update, runs, after
         self.start = network.prepare(runs.start) if runs.centred else {}
+        if kept is not None:
+            self.lanes = kept["lanes"]
+            self._set(kept["params"], kept["memory"])
+            return
         self.lanes = torch.arange(len(runs.gamma), device=runs.device)
         params = network.prepare(stacked(runs.start, runs.group))
         self._set(params, update.memory(params))
@@ -243,6 +301,10 @@ class _Program:
         if self.runs.device.type == "cuda" and getattr(self.network, "capturable", True):
             step = captured(step, [*params.values(), *memory.values()])
         self.step = step
+
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint holds of the program; tensors keep their strides in it."""
+        return {"lanes": self.lanes, "params": self.params, "memory": self.memory}
 
     def state(self, step: int) -> State:
         return State(step, self.params, self.lanes, self.runs, self.memory, self.frozen)
@@ -285,6 +347,7 @@ class _Record:
         observations: Sequence[Observation],
         like: torch.Tensor,
         after: bool = False,
+        kept: Mapping[str, Any] | None = None,
     ) -> None:
         self.loss = torch.full((steps, count), torch.nan, dtype=like.dtype, device=like.device)
         self.after = torch.full_like(self.loss, torch.nan) if after else None
@@ -292,6 +355,19 @@ class _Record:
         self.observations = list(observations)
         self.position = [{step: i for i, step in enumerate(o.steps)} for o in self.observations]
         self.observed: list[dict[str, torch.Tensor]] = [{} for _ in self.observations]
+        if kept is not None:
+            self.loss, self.after, self.diverged_at, self.observed = (
+                kept[name] for name in ("loss", "loss_after", "diverged_at", "observed")
+            )
+
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint holds of the record."""
+        return {
+            "loss": self.loss,
+            "loss_after": self.after,
+            "diverged_at": self.diverged_at,
+            "observed": self.observed,
+        }
 
     @property
     def alive(self) -> torch.Tensor:

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+import gc
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 import xarray as xr
 
 from regimes import store
-from regimes.ensemble.batches import group, split
+from regimes.config import ConfigError
+from regimes.ensemble import checkpoints, probing
+from regimes.ensemble.batches import SMALLEST_WIDTH, group, split
 
 Run = TypeVar("Run")
+
+# Settings that the memory of a program grows with, where runs have them.
+LARGE = (
+    "batch_size",
+    "batch_factor",
+    "width",
+    "hidden",
+    "dimension",
+    "evaluation_samples",
+    "points",
+)
 
 
 def in_programs(
@@ -23,7 +38,9 @@ def in_programs(
     fixed: bool = False,
     beside: Callable[[Run], Any] | None = None,
 ) -> xr.Dataset:
-    """Train runs program by program.
+    """Train runs program by program, within `checkpoints.kept` those that are not finished.
+
+    A program that runs out of memory is trained again in halves.
 
     Parameters
     ----------
@@ -44,14 +61,80 @@ def in_programs(
     -------
     xr.Dataset
         Over ``run``, in the order of ``settings``.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If half a program does not fit into memory either.
     """
-    parts, order = [], []
+    parts, order, train = [], [], probing.guarded(train)
     for members in group(settings, shape):
         if beside is not None:
             members = sorted(members, key=lambda index: beside(settings[index]))
         largest = widest(settings[members[0]]) if callable(widest) else widest
-        for batch in split(members, largest, fixed=fixed):
-            dataset = train([settings[index] for index in batch.lanes])
-            parts.append(dataset.isel(run=slice(batch.kept)))
-            order.extend(batch.lanes[: batch.kept])
+        for dataset, lanes in _of_one_shape(settings, members, train, largest, fixed):
+            parts.append(dataset)
+            order.extend(lanes)
     return store.join_runs(parts).isel(run=np.argsort(order))
+
+
+def _of_one_shape(
+    settings: Sequence[Run],
+    members: Sequence[int],
+    train: Callable[[list[Run]], xr.Dataset],
+    largest: int,
+    fixed: bool,
+) -> Iterator[tuple[xr.Dataset, Sequence[int]]]:
+    """Datasets of the programs of one shape, and the indices of their runs."""
+    done, halved = 0, False
+    while True:
+        for batch in probing.alike(split(members[done:], largest, fixed=fixed)):
+            dataset = _trained([settings[index] for index in batch.lanes], train)
+            if dataset is None:  # those after it are as large
+                largest, halved = _half(settings[members[0]], len(batch.lanes), halved), True
+                break
+            done += batch.kept
+            yield dataset.isel(run=slice(batch.kept)), batch.lanes[: batch.kept]
+        else:
+            return
+
+
+def _trained(runs: list[Run], train: Callable[[list[Run]], xr.Dataset]) -> xr.Dataset | None:
+    """Dataset of a program, None if it ran out of memory."""
+    try:
+        return checkpoints.program(runs, train)
+    except (MemoryError, RuntimeError) as error:
+        if not _says_out_of_memory(error):
+            raise
+    # Only here, outside of the handler, nothing refers to the tensors of the program any more.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def _says_out_of_memory(error: Exception) -> bool:
+    """Whether memory is what was missing; on a CPU torch raises a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+def _half(run: Any, width: int, halved: bool) -> int:
+    """Half the width of a program that ran out of memory.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If it is half already, or cannot be smaller.
+    """
+    half = max(SMALLEST_WIDTH, width // 2)
+    if halved or half == width:
+        given = [f"{name}: {getattr(run, name)}" for name in LARGE if getattr(run, name, None)]
+        raise ConfigError(
+            f"out of memory with {width} runs in a program, and fewer are not tried; lower the "
+            f"settings that memory grows with ({', '.join(given) or 'batch size, width'}), or "
+            "train where there is more"
+        )
+    print(f"out of memory with {width} runs in a program: going on with {half}", flush=True)
+    return half

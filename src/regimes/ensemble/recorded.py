@@ -14,6 +14,9 @@ rate and the damping absorb).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -74,6 +77,15 @@ class RecordedNetwork:
 
     def release(self) -> None:
         """Nothing is kept: see `Network`."""
+
+    def state(self) -> dict[str, Any]:
+        """Random numbers and steps so far, for a checkpoint."""
+        return {"generators": self._generators.state(), "steps": self._steps}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._generators.resume(state["generators"])
+        self._steps = state["steps"]
 
     def outputs(self, params: Parameters, x: Tensor) -> Tensor:
         """Outputs (R, B, C): see `Network`."""

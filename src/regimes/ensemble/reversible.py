@@ -6,6 +6,9 @@ what comes back belongs to the trained ones only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from regimes.ensemble.losses import Loss
@@ -81,6 +84,14 @@ class GaussNewtonNetwork(ReversibleNetwork):
     def release(self) -> None:
         """Forget what belongs to the runs of a program: see `Network`."""
         self._factors = None
+
+    def state(self) -> dict[str, Any]:
+        """Random numbers so far, for a checkpoint; factors are computed anew."""
+        return {"generators": self._generators.state()}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._generators.resume(state["generators"])
 
     def loss_and_gradient(self, params, x, targets, reference, gamma):
         """Losses and Gauss-Newton directions: see `Network`."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from regimes.nn.convolution import from_images, to_samples
+from regimes.nn.convolution import convolve, from_images, to_samples
 from regimes.nn.normalization import batch_norm
 from regimes.nn.parameterization import (
     Parameters,
@@ -36,6 +36,8 @@ class Unit:
         Channels.
     kernel, stride : int
         Side of the kernel, padded to keep the map's size, and its step.
+    scaled : bool
+        Whether the convolution has the scale of `regimes.nn.parameterization`, or none.
     """
 
     name: str
@@ -43,11 +45,23 @@ class Unit:
     outputs: int
     kernel: int = 3
     stride: int = 1
+    scaled: bool = True
+
+    def shapes(self) -> Shapes:
+        """Shapes of the parameters."""
+        return {
+            f"w_{self.name}": (self.kernel, self.kernel, self.inputs, self.outputs),
+            f"scale_{self.name}": (self.outputs,),
+            f"shift_{self.name}": (self.outputs,),
+        }
 
     def apply(self, params: Parameters, maps: Tensor) -> Tensor:
         """Normalized convolution, maps (inputs, H, W, B) to (outputs, H', W', B)."""
-        padding = self.kernel // 2
-        z = std_conv(params, f"w_{self.name}", maps, stride=self.stride, padding=padding)
+        name, place = f"w_{self.name}", {"stride": self.stride, "padding": self.kernel // 2}
+        if self.scaled:
+            z = std_conv(params, name, maps, **place)
+        else:
+            z = convolve(maps, params[name], **place)
         return batch_norm(z, params[f"scale_{self.name}"], params[f"shift_{self.name}"])
 
 
@@ -58,6 +72,12 @@ class Block:
     first: Unit
     second: Unit
     shortcut: Unit | None
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """All units of the block."""
+        both = (self.first, self.second)
+        return both if self.shortcut is None else (*both, self.shortcut)
 
     def apply(self, params: Parameters, maps: Tensor) -> Tensor:
         """ReLU of the sum of both branches."""
@@ -113,7 +133,7 @@ class ResNet:
     def layers(self) -> tuple[tuple[str, ...], ...]:
         """Weights of each stage, in the order of `features`; the stem belongs to the first."""
         stages = [
-            [f"w_{unit.name}" for block in stage for unit in _units(block)]
+            [f"w_{unit.name}" for block in stage for unit in block.units]
             for stage in self._stages()
         ]
         stages[0].insert(0, "w_stem")
@@ -125,13 +145,11 @@ class ResNet:
         Units are "stem" and "<stage>.<block>.<first, second or shortcut>", counted from 1; the
         read-out is "w_readout".
         """
-        shapes: Shapes = {}
-        blocks = (block for stage in self._stages() for block in stage)
-        for unit in (self._stem, *(unit for block in blocks for unit in _units(block))):
-            kernel = (unit.kernel, unit.kernel, unit.inputs, unit.outputs)
-            shapes[f"w_{unit.name}"] = kernel
-            shapes[f"scale_{unit.name}"] = (unit.outputs,)
-            shapes[f"shift_{unit.name}"] = (unit.outputs,)
+        shapes = self._stem.shapes()
+        for stage in self._stages():
+            for block in stage:
+                for unit in block.units:
+                    shapes |= unit.shapes()
         shapes["w_readout"] = (2 ** (STAGES - 1) * self.width, self.classes)
         if self.bias:
             shapes[bias_name("w_readout")] = (self.classes,)
@@ -166,28 +184,39 @@ class ResNet:
         return Unit("stem", self.channels, self.width)
 
     def _stages(self) -> list[list[Block]]:
-        stages = []
-        inputs = self.width
-        for stage in range(STAGES):
-            outputs = 2**stage * self.width
-            blocks = []
-            for number in range(self.blocks):
-                stride = 2 if stage and not number else 1
-                name = f"{stage + 1}.{number + 1}"
-                changes = stride > 1 or inputs != outputs
-                blocks.append(
-                    Block(
-                        Unit(f"{name}.first", inputs, outputs, stride=stride),
-                        Unit(f"{name}.second", outputs, outputs),
-                        Unit(f"{name}.shortcut", inputs, outputs, 1, stride) if changes else None,
-                    )
+        return stages(self.width, [self.blocks] * STAGES)
+
+
+def stages(width: int, blocks: Sequence[int], *, scaled: bool = True) -> list[list[Block]]:
+    """Stages of basic blocks with N, 2N, 4N, ... channels behind a stem of N.
+
+    The first block of every stage but the first halves the map.
+
+    Parameters
+    ----------
+    width
+        N.
+    blocks
+        Number of blocks of each stage.
+    scaled
+        See `Unit`.
+    """
+    found = []
+    inputs = width
+    for stage, count in enumerate(blocks):
+        outputs = 2**stage * width
+        found.append([])
+        for number in range(count):
+            stride = 2 if stage and not number else 1
+            name = f"{stage + 1}.{number + 1}"
+            changes = stride > 1 or inputs != outputs
+            shortcut = Unit(f"{name}.shortcut", inputs, outputs, 1, stride, scaled)
+            found[-1].append(
+                Block(
+                    Unit(f"{name}.first", inputs, outputs, stride=stride, scaled=scaled),
+                    Unit(f"{name}.second", outputs, outputs, scaled=scaled),
+                    shortcut if changes else None,
                 )
-                inputs = outputs
-            stages.append(blocks)
-        return stages
-
-
-def _units(block: Block) -> Iterator[Unit]:
-    yield from (block.first, block.second)
-    if block.shortcut:
-        yield block.shortcut
+            )
+            inputs = outputs
+    return found

@@ -81,3 +81,9 @@ def top_subspace(
             f"an eigenvector has a relative residual of {residuals.max():.1e}, above {tolerance:g}"
         )
     return Subspace(values, vectors, residuals)
+
+
+def signed(vectors: np.ndarray) -> np.ndarray:
+    """Rows with their largest entry positive: the signs of eigenvectors are arbitrary otherwise."""
+    lead = np.take_along_axis(vectors, np.abs(vectors).argmax(1)[:, None], 1)
+    return vectors * np.sign(lead)

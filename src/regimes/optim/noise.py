@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -25,6 +25,16 @@ class Generators:
                 # Drawn on the CPU: the same numbers on every device.
                 self._each[seed] = torch.Generator().manual_seed(seed)
         return [self._each[seed] for seed in numbers]
+
+    def state(self) -> dict[int, Tensor]:
+        """Where each generator stands."""
+        return {seed: each.get_state() for seed, each in self._each.items()}
+
+    def resume(self, state: Mapping[int, Tensor]) -> None:
+        """Go on from there."""
+        for seed, known in state.items():
+            self._each[seed] = torch.Generator()
+            self._each[seed].set_state(known)
 
 
 def normals(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:

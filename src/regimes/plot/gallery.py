@@ -55,7 +55,7 @@ def _study(config: Config, scale: str, name: str, table: pd.DataFrame) -> dict[s
     entry = config.studies[name]
     claims = table[table["study"] == name]
     figures = []
-    for figure, definition in entry.figures.items():
+    for figure, definition in plan.figures_at(config, scale, name).items():
         if not Path(paths.figure(scale, name, figure, "png")).exists():
             continue
         experiments = sorted(
@@ -86,6 +86,7 @@ def _study(config: Config, scale: str, name: str, table: pd.DataFrame) -> dict[s
         "title": entry.title,
         "paper": entry.paper,
         "figures": figures,
+        "cost": _cost(figures),
         "counts": [(v, int(counts[v])) for v in order if v in counts],
     }
 
@@ -120,13 +121,14 @@ def _experiment(config: Config, scale: str, study: str, experiment: str) -> dict
             fixed.append((key, _text(values[0])))
         else:
             varied.append((key, ", ".join(map(_text, values))))
-    seconds, commits, memory, files = 0.0, set(), 0.0, []
+    seconds, commits, memory, files, hardware = 0.0, set(), 0.0, [], set()
     for name in batches:
         path = paths.batch(scale, study, experiment, name)
         sidecar = store.read_json(Path(path).with_suffix(".json")) or {"sessions": []}
         for session in sidecar["sessions"]:
             seconds += session["wall_seconds"]
             memory = max(memory, session["peak_memory_mb"])
+            hardware.add(session.get("hardware", ""))
             commits.add(session["commit"][:10] + ("+" if session["commit"].endswith("+") else ""))
         files.append((name, _from_page(path)))
     return {
@@ -136,11 +138,32 @@ def _experiment(config: Config, scale: str, study: str, experiment: str) -> dict
         "seeds": len({run.seed for run in runs}),
         "fixed": fixed,
         "varied": varied,
-        "seconds": f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s",
+        "spent": seconds,
+        "seconds": _duration(seconds),
+        "hardware": "; ".join(sorted(filter(None, hardware))),
         "memory": f"{memory:.0f} MB",
         "commits": ", ".join(sorted(filter(None, commits))) or "not known",
         "files": files,
     }
+
+
+def _cost(figures: list[dict[str, Any]]) -> dict[str, str]:
+    """Time that the jobs behind all figures took together, and where they ran."""
+    experiments = {each["id"]: each for figure in figures for each in figure["experiments"]}
+    hardware = {each["hardware"] for each in experiments.values() if each["hardware"]}
+    return {
+        "seconds": _duration(sum(each["spent"] for each in experiments.values())),
+        "hardware": "; ".join(sorted(hardware)),
+    }
+
+
+def _duration(seconds: float) -> str:
+    """Seconds below two minutes, minutes below two hours, hours above."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _text(value: Any) -> str:

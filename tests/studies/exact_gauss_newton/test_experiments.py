@@ -236,8 +236,8 @@ def test_a_full_batch_is_evaluated_whole_and_programs_fit_into_memory():
     assert (widest(run, cpu), widest(run, cuda)) == (2, 4)
 
 
-def test_data_that_need_files_are_refused_in_their_job():
-    with pytest.raises(ConfigError, match="data: 'cifar10' needs files"):
+def test_missing_images_are_named_in_their_job():
+    with pytest.raises(ConfigError, match="data: no train images of CIFAR-10 .*smoke or laptop"):
         train(runs({}, {"seed": 1}, data="cifar10", samples=100))
 
 

@@ -304,9 +304,8 @@ def test_features_of_digits_are_those_of_a_plain_computation(activation):
     assert run["half_inputs"] == 32
 
 
-def test_data_that_cannot_be_read_are_named(monkeypatch):
-    monkeypatch.setattr(data_sets, "_LOADERS", {"digits": data_sets.load})
-    with pytest.raises(ConfigError, match="'mnist' needs files"):
+def test_missing_images_are_named():
+    with pytest.raises(ConfigError, match="data: no train images of MNIST .*smoke or laptop"):
         trained("rank", {"data": "mnist", "inputs": None})
 
 

@@ -127,7 +127,7 @@ def test_observations_and_their_coordinates(tmp_path):
     np.testing.assert_allclose(
         found["spectrum"].sel(rank=1), found["sharpness"].sel(sharpness_step=[0, 12]), rtol=1e-2
     )
-    task = experiments.task_of("gmm30")
+    task = experiments.TASKS["gmm30"]()
     _, targets = held_out(task, "test", 20, dtype=torch.float64, device="cpu")
     squared = ((found["outputs"].values - targets.numpy()) ** 2).mean((1, 2))
     np.testing.assert_allclose(found["test_loss"].sel(test_step=12), squared, rtol=1e-5)
@@ -214,7 +214,7 @@ def dense_hessian(each):
     model = experiments.model_of(each)
     drawn = model.initial(lambda name: numpy_stream(each.seed, "weights", name))
     start = {name: torch.from_numpy(value).double() for name, value in drawn.items()}
-    task = experiments.task_of(each.stream)
+    task = experiments.TASKS[each.stream]()
     x, targets = held_out(task, "points", each.points, dtype=torch.float64, device="cpu")
     sizes = [value.numel() for value in start.values()]
 
@@ -274,7 +274,7 @@ def test_sgd_moves_at_width_times_eta_and_sign_sgd_at_eta(optimizer, eta):
 def batches_of(each):
     """Inputs and targets of the run's steps."""
     seeds = [experiments.stream_seed(each.seed, "batches", each.stream, each.batch_size)]
-    task = experiments.task_of(each.stream)
+    task = experiments.TASKS[each.stream]()
     stream = experiments.OnlineStream(task, seeds, each.batch_size, each.steps, dtype=torch.float64)
     return [(x[0], targets[0]) for x, targets in stream]
 
@@ -343,22 +343,19 @@ def test_a_run_that_diverged_has_no_values_afterwards():
 # --- Streams that need files ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stream", sorted(set(STREAMS) - set(experiments.TASKS)))
-def test_streams_of_image_files_say_what_to_do(stream):
-    with pytest.raises(ConfigError, match="needs image files") as error:
+def test_every_stream_has_a_task_of_its_shape():
+    assert set(STREAMS) == set(experiments.TASKS)
+
+
+@pytest.mark.parametrize("stream", ["mnist_augmented", "cifar5m", "mnist1m"])
+def test_streams_of_missing_files_say_what_to_do(stream, tmp_path, monkeypatch):
+    monkeypatch.setenv("REGIMES_DATA", str(tmp_path))
+    monkeypatch.setenv("REGIMES_CACHE", str(tmp_path / "decoded"))
+    monkeypatch.setenv("REGIMES_OFFLINE", "1")
+    with pytest.raises(ConfigError) as error:
         experiments.train([run(stream=stream, steps=2)])
-    for word in (stream, "smoke", "laptop"):
+    for word in (stream.split("_")[0], str(tmp_path), "smoke", "laptop"):
         assert word in str(error.value)
-
-
-def test_every_stream_of_the_scales_without_files_can_be_read():
-    config = Config(REPOSITORY)
-    for name, entry in config.studies[STUDY].experiments.items():
-        if entry.train != "network":
-            continue
-        for scale in {"smoke", "laptop"} & set(entry.scales):
-            for batch in plan.batches(config, STUDY, name, scale).values():
-                assert {each.stream for each in batch.runs} <= set(experiments.TASKS), name
 
 
 # --- Bins ----------------------------------------------------------------------------------------

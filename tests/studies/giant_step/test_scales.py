@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 from regimes import claims, jobs, plan, store
-from regimes.config import SCALES, Config
+from regimes.config import WHOLE_SCALES, Config
 from regimes.plot import style
 from regimes.studies.giant_step.claims import MEASURES
 from regimes.studies.giant_step.functions import directions
@@ -75,7 +75,7 @@ def experiment(name, scale):
     return store.join_runs(parts)
 
 
-@pytest.fixture(scope="module", params=SCALES)
+@pytest.fixture(scope="module", params=WHOLE_SCALES)
 def analysed(request):
     """Scale, and all analyses on made-up results."""
     scale = request.param

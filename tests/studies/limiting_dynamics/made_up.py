@@ -194,10 +194,9 @@ def watched(run: Sgd) -> list[recorder.Watched]:
     """Observations that the study would make of a run, not bound to any network."""
     one = torch.ones(1)
     runs = Runs({"w": one[:, None]}, torch.zeros(1, dtype=torch.int64), one, one, one)
-    tensors = dict.fromkeys(["x", "targets", "test_x", "test_targets"])
     directions = np.zeros((run.modes + run.controls, 1), dtype="float32")
     with mock.patch.object(experiments, "_directions", return_value=directions):
-        found = experiments._watched(run, runs, None, None, tensors, None, {})
+        found = experiments._watched(run, runs, None, None, None, None, {})
     return [*found, recorder.final_weights(run.length())] if run.keep_weights else found
 
 

@@ -538,7 +538,7 @@ def test_images_are_learned(model, more, name):
 
 
 def test_what_cannot_run_is_refused_in_its_job():
-    with pytest.raises(ConfigError, match="data: 'mnist' needs files"):
+    with pytest.raises(ConfigError, match="data: no train images of MNIST .*smoke or laptop"):
         train(runs({"data": "mnist"}))
     with pytest.raises(ConfigError, match="model: vgg19 of width 24 on digits"):
         train(runs({"model": "vgg19"}))

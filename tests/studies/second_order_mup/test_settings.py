@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from regimes.config import ConfigError
 from regimes.data import corpus, tables
+from regimes.data.catalog import CATALOG
 from regimes.studies.second_order_mup import data_sets, networks, theory
-from regimes.studies.second_order_mup.settings import CONTEXT, DATA, MODELS, TEXTS, Train
+from regimes.studies.second_order_mup.settings import CONTEXT, DATA, IMAGES, MODELS, TEXTS, Train
 
 BASE = {
     "data": "digits", "samples": 100, "model": "mlp", "width": 32, "base_width": 8,
@@ -160,10 +161,12 @@ def test_data_are_always_the_same(name):
     assert torch.equal(torch.get_rng_state(), state[1])
 
 
-@pytest.mark.parametrize("name", sorted(set(DATA) - set(data_sets._LOADERS)))
-def test_data_that_need_files_are_refused(name):
-    with pytest.raises(ConfigError, match=f"data: '{name}' needs files that this version does"):
-        data_sets.load(name)
+def test_data_are_images_or_have_a_loader():
+    assert {*IMAGES, *data_sets._LOADERS} == set(DATA)
+    assert not {*IMAGES} & {*data_sets._LOADERS}
+    assert all(CATALOG[name].shape == DATA[name].shape for name in IMAGES)
+    assert all(CATALOG[name].classes == DATA[name].classes for name in IMAGES)
+    assert all(CATALOG[name].samples[0] == DATA[name].samples for name in IMAGES)
 
 
 def test_data_of_another_size_are_refused(monkeypatch):

@@ -7,11 +7,13 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from regimes.data import mnist1d, tables
 from regimes.data.bundled import loaded
+from regimes.data.labelled import Samples, labelled_images, on_device
 from regimes.data.streams import numpy_stream
-from regimes.studies.exact_gauss_newton.settings import DATA
+from regimes.studies.exact_gauss_newton.settings import DATA, IMAGES
 
 EMBEDDING_NOISE = 0.3
 
@@ -33,9 +35,35 @@ class DataSet(NamedTuple):
     test_targets: np.ndarray
 
 
+def samples(name: str, used: int, *, dtype: torch.dtype, device: torch.device | str) -> Samples:
+    """Data set of this name on a device, its first ``used`` training samples.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If it has to be read from files that are missing or damaged.
+    """
+    if name in IMAGES:
+        return labelled_images(name, used, dtype=dtype, device=device, flat=True)
+    return on_device(load(name)._asdict(), used, dtype=dtype, device=device)
+
+
+def inputs(name: str, count: int) -> np.ndarray:
+    """First training inputs (count, d) of a data set, in float64.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        As `samples`.
+    """
+    if name not in IMAGES:
+        return load(name).x[:count]
+    return samples(name, count, dtype=torch.float64, device="cpu").x[:].numpy()
+
+
 @cache
 def load(name: str) -> DataSet:
-    """Data set of this name, made once per process.
+    """Data set of this name that is no image set, made once per process.
 
     Parameters
     ----------
@@ -45,7 +73,7 @@ def load(name: str) -> DataSet:
     Raises
     ------
     regimes.config.ConfigError
-        If it has to be read from files: see `regimes.data.bundled`.
+        If it is read from files that are missing or damaged.
     """
     expected = DATA[name]
     return loaded(name, _LOADERS, (expected.samples, expected.features))
@@ -115,4 +143,5 @@ _LOADERS: dict[str, Callable[[], DataSet]] = {
     "mnist1d_embedded": _mnist1d_embedded,
     "wine": _regression("wine", tables.wine),
     "diabetes": _regression("diabetes", tables.diabetes),
+    "superconductivity": _regression("superconductivity", tables.superconductivity),
 }

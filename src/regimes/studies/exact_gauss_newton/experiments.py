@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from regimes.config import ConfigError
+from regimes.data.augmentation import resized_crop
 from regimes.data.samples import EPOCHS, SampledStream, WholeSet
 from regimes.data.streams import numpy_stream, stream_seed
 from regimes.ensemble import engine
@@ -50,7 +50,7 @@ def train(settings: Sequence[Train], device: torch.device | str = "cpu") -> xr.D
     Raises
     ------
     regimes.config.ConfigError
-        If a data set needs files, or training images are to be cropped.
+        If a data set has to be read from files that are missing or damaged.
     """
     device = torch.device(device)
     return in_programs(
@@ -88,16 +88,9 @@ def _shape(run: Train) -> tuple:
 def train_program(runs: Sequence[Train], device: torch.device) -> xr.Dataset:
     """Train R >= 2 runs of equal shape as one program, the second optimizer after the first."""
     run = runs[0]
-    if run.augment:
-        raise ConfigError(
-            "augment: random crops are not implemented in this version; the scales smoke and "
-            "laptop need none"
-        )
     _report_rank(run)
-    data = data_sets.load(run.data)
     where = {"dtype": PRECISION[run.precision], "device": device}
-    tensors = {name: torch.from_numpy(value).to(**where) for name, value in data._asdict().items()}
-    tensors["x"], tensors["targets"] = tensors["x"][: run.used()], tensors["targets"][: run.used()]
+    tensors = data_sets.samples(run.data, run.used(), **where)._asdict()
     model = model_of(run)
     loss = LOSSES["mse" if run.data in REGRESSION else "cross_entropy"]
     start, frozen = _start(runs, model, where)
@@ -150,9 +143,12 @@ def _stream(run: Train, runs: Sequence[Train], tensors: dict, phase: str, epochs
     steps = epochs * run.updates_per_epoch()
     x, targets = tensors["x"], tensors["targets"]
     if run.batch_size is None or run.batch() == run.used():
-        return WholeSet(x, targets, steps)
+        return WholeSet(x[:], targets, steps)
     seeds = [stream_seed(each.seed, "batches", phase, run.batch()) for each in runs]
-    return SampledStream(x, targets, seeds, run.batch(), steps, EPOCHS, keep_last=True)
+    augment = resized_crop() if run.augment else None
+    return SampledStream(
+        x, targets, seeds, run.batch(), steps, EPOCHS, keep_last=True, augment=augment
+    )
 
 
 def _report_rank(run: Train) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,7 +105,7 @@ class Observer:
 
         def of(epoch_list: Sequence[int], measure) -> Observation:
             here = [e - done for e in epoch_list if done + first <= e <= done + epochs]
-            return Observation(tuple(e * per_epoch for e in here), measure)
+            return Observation(tuple(e * per_epoch for e in here), measure, remembers=self)
 
         every = range(done, done + epochs + 1)
         tested = steps_at(self.run.test_at, self.run.total_epochs())
@@ -118,6 +119,20 @@ class Observer:
         if keep_weights:
             found.append(Observation((epochs * per_epoch,), lambda state: dict(state.params)))
         return found
+
+    def state(self) -> dict[str, Any]:
+        """What later steps are compared with, for a checkpoint."""
+        return {
+            "initial_states": self._initial_states,
+            "initial_products": self._initial_products,
+            "last_products": self._last_products,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._initial_states = state["initial_states"]
+        self._initial_products = state["initial_products"]
+        self._last_products = state["last_products"]
 
     def training(self, state: State) -> dict[str, Tensor]:
         """Loss and accuracy on training samples."""
@@ -230,7 +245,7 @@ class Observer:
         if self.run.data in REGRESSION or self.run.batch() < self.run.used():
             return {}
         runs = len(self.start[f"w{self.model.halves[0]}"])
-        logits = self.model.apply({**self.start, **self.frozen}, _shared(self.data["x"], runs))
+        logits = self.model.apply({**self.start, **self.frozen}, _shared(self.data["x"][:], runs))
         labels = self.data["targets"].argmax(1).double().expand(runs, -1)
         return {"initial_logits": logits.double().cpu().numpy(), "label": labels.cpu().numpy()}
 

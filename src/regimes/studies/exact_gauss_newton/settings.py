@@ -26,7 +26,9 @@ CLASSIFICATION = {
     "mnist1d_embedded": DataSet(4000, 512, 10),
     "mnist": DataSet(60_000, 784, 10),
     "cifar10": DataSet(50_000, 3072, 10),
+    "cifar10_jpeg": DataSet(50_000, 3072, 10),
 }
+IMAGES = ("mnist", "cifar10", "cifar10_jpeg")  # read from files
 # Odd numbers of features (13, 81) carry a column of zeros.
 REGRESSION = {
     "wine": DataSet(142, 14, 1),
@@ -124,7 +126,7 @@ class Train(RunSettings):
         switched = (self.then != "", self.then_lr_code is not None, self.then_epochs > 0)
         if len(set(switched)) > 1:
             raise ValueError("then, then_lr_code and then_epochs belong together; give all or none")
-        if self.augment and self.data not in ("mnist", "cifar10"):
+        if self.augment and self.data not in IMAGES:
             raise ValueError(f"augment: {self.data} has no images to crop; leave it out")
         for name in ("test_at", "probe_at"):
             try:

@@ -222,13 +222,13 @@ def _inputs(run: FeatureRank) -> np.ndarray:
     """Inputs (n, d): the first training samples of a data set, or normal numbers."""
     if run.data == "gaussian":
         return numpy_stream(run.seed, "inputs").standard_normal((run.samples, run.inputs))
-    x = data_sets.load(run.data).x
+    x = data_sets.inputs(run.data, run.samples)
     if run.samples > len(x):
         raise ConfigError(
             f"samples: {run.samples} is more than the {len(x)} training samples of {run.data}; "
             f"at most {len(x)}"
         )
-    return x[: run.samples]
+    return x
 
 
 def first_features(run: FeatureRank) -> tuple[Tensor, int]:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import xarray as xr
 
-from regimes.config import ConfigError
 from regimes.data.mnist1d import Mnist1D
 from regimes.data.streams import numpy_stream, stream_seed
 from regimes.data.tasks import (
@@ -19,6 +18,7 @@ from regimes.data.tasks import (
     Task,
     TemplateImages,
     held_out,
+    image_task,
 )
 from regimes.ensemble import engine
 from regimes.ensemble.batches import SMALLEST_WIDTH
@@ -49,6 +49,13 @@ TASKS: dict[str, Callable[[], Task]] = {
     "hierarchical": Hierarchical,
     "templates": TemplateImages,
     "mnist1d": Mnist1D,
+    "mnist_augmented": lambda: image_task("mnist"),
+    "mnist_pixels": lambda: image_task("mnist", normalized=False),
+    "cifar10_augmented": lambda: image_task("cifar10"),
+    "cifar10_jpeg_augmented": lambda: image_task("cifar10_jpeg"),
+    "tinyimagenet_augmented": lambda: image_task("tinyimagenet"),
+    "mnist1m": lambda: image_task("mnist1m", augmented=False),
+    "cifar5m": lambda: image_task("cifar5m", augmented=False),
 }
 
 Model = MLP | CNN | ResNet | ViT
@@ -73,7 +80,7 @@ def train(settings: Sequence[Network], device: torch.device | str = "cpu") -> xr
     Raises
     ------
     regimes.config.ConfigError
-        If the stream of a run needs image files.
+        If the stream of a run needs image files that are missing or damaged.
     """
     device = torch.device(device)
     return in_programs(
@@ -99,7 +106,7 @@ def _shape(run: Network) -> tuple:
 def train_program(runs: Sequence[Network], device: torch.device) -> xr.Dataset:
     """Train R >= 2 runs of equal shape as one program."""
     run = runs[0]
-    task, model, loss = task_of(run.stream), model_of(run), LOSSES[run.loss]
+    task, model, loss = TASKS[run.stream](), model_of(run), LOSSES[run.loss]
     if run.architecture == "mlp":
         network = LayeredNetwork(run.depth, loss)
     else:
@@ -128,22 +135,6 @@ def train_program(runs: Sequence[Network], device: torch.device) -> xr.Dataset:
     watched = observations(run, model, fixed, test, start)
     trained = engine.train(network, UPDATES[run.optimizer], stream, start, watched)
     return to_dataset(run, trained, watched, eta)
-
-
-def task_of(stream: str) -> Task:
-    """Task behind a stream.
-
-    Raises
-    ------
-    regimes.config.ConfigError
-        If it reads image files.
-    """
-    if stream not in TASKS:
-        raise ConfigError(
-            f"stream: '{stream}' needs image files, which this version does not read yet; the "
-            f"scales smoke and laptop need none (streams {', '.join(TASKS)})"
-        )
-    return TASKS[stream]()
 
 
 def model_of(run: Network) -> Model:

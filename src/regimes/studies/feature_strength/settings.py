@@ -22,6 +22,7 @@ STREAMS: dict[str, tuple[tuple[int, ...], int, int | None]] = {
     "mnist_augmented": ((1, 28, 28), 10, None),
     "mnist_pixels": ((1, 28, 28), 10, None),  # augmented as well, pixels / 255 as they are
     "cifar10_augmented": ((3, 32, 32), 10, None),
+    "cifar10_jpeg_augmented": ((3, 32, 32), 10, None),
     "tinyimagenet_augmented": ((3, 64, 64), 200, None),
     "mnist1m": ((1, 28, 28), 10, 1_000_000),
     "cifar5m": ((3, 32, 32), 10, 6_002_688),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,9 @@ import xarray as xr
 
 from regimes import lanes
 from regimes.data.streams import BLOCK, GaussianRows, stream_seed
-from regimes.ensemble.batches import group, split, width_within
+from regimes.ensemble import probing
+from regimes.ensemble.batches import width_within
+from regimes.ensemble.programs import in_programs
 from regimes.studies.giant_step import algorithm
 from regimes.studies.giant_step.functions import directions
 from regimes.studies.giant_step.record import mark_divergence, to_dataset
@@ -44,16 +46,21 @@ def train(settings: Sequence[GiantSteps], device: torch.device | str = "cpu") ->
         and follows the step at which a run diverged. Variables that no run has are absent.
     """
     device = torch.device(device)
-    records: list[dict[str, np.ndarray]] = [{} for _ in settings]
-    for members in group(settings, _shape):
-        # Runs of one seed side by side: within a batch they share the draw of their data.
-        members = sorted(members, key=lambda index: settings[index].seed)
-        largest = _largest_width(settings[members[0]], device)
-        for batch in split(members, largest, fixed=device.type == "cuda"):
-            record = _train_batch([settings[index] for index in batch.lanes], device)
-            for lane, index in enumerate(batch.lanes[: batch.kept]):
-                records[index] = {name: values[lane] for name, values in record.items()}
-    return to_dataset(records)
+
+    def together(runs: Sequence[GiantSteps]) -> xr.Dataset:
+        record = _train_batch(runs, device)
+        lanes = range(len(runs))
+        return to_dataset([{name: each[lane] for name, each in record.items()} for lane in lanes])
+
+    return in_programs(
+        settings,
+        _shape,
+        together,
+        lambda run: _largest_width(run, device),
+        fixed=device.type == "cuda",
+        # Within a batch runs of one seed share the draw of their data.
+        beside=lambda run: run.seed,
+    )
 
 
 KINDS: dict[str, Callable[..., xr.Dataset]] = {"giant_steps": train}
@@ -143,11 +150,12 @@ def _batch(
     size: int,
     *names: int | str,
     dimension: int | None = None,
-) -> GaussianRows:
+) -> Iterable[torch.Tensor]:
     """Gaussian data (R, size, d) of the stream that the names and the size denote in each run."""
     seeds = [stream_seed(run.seed, *names, size) for run in runs]
     chunk = _chunk_rows(runs[0], device)
-    return GaussianRows(seeds, size, dimension or runs[0].dimension, chunk=chunk, device=device)
+    rows = GaussianRows(seeds, size, dimension or runs[0].dimension, chunk=chunk, device=device)
+    return probing.loop(rows, size / chunk)
 
 
 def _raw_labels(runs: Sequence[GiantSteps], teacher: torch.Tensor) -> algorithm.Labels:
@@ -156,7 +164,7 @@ def _raw_labels(runs: Sequence[GiantSteps], teacher: torch.Tensor) -> algorithm.
 
 
 def _labels(
-    runs: Sequence[GiantSteps], teacher: torch.Tensor, batch: GaussianRows
+    runs: Sequence[GiantSteps], teacher: torch.Tensor, batch: Iterable[torch.Tensor]
 ) -> tuple[algorithm.Labels, algorithm.LinearPart | None]:
     """Labels of a batch, preprocessed where the runs ask for it, and the linear part taken off."""
     raw = _raw_labels(runs, teacher)

@@ -27,9 +27,6 @@ from regimes.studies.limiting_dynamics.claim_reading import (
     stacked,
 )
 
-# Networks with batch normalization.
-NORMALIZED = ("resnet18", "resnet34", "vgg16_bn", "vgg11_bn")
-
 
 def _own_seeds(values: xr.DataArray) -> xr.DataArray:
     """Drop seeds without any value: the jackknife would count them."""
@@ -79,16 +76,16 @@ def _rank(setting: str) -> Measure:
 def _level_at_default(data: xr.Dataset) -> xr.DataArray:
     """Level over theory at the default, from the first sweep that contains it; NaN without.
 
-    NaN too for networks with batch normalization: tr(Sigma) is measured on the gradients of single
-    samples, at fixed statistics of the normalization. In training these are the minibatch's, so
-    that its gradient is no mean of independent samples and its noise is not Sigma/S.
+    With batch normalization tr(Sigma) is S times that of the covariance of minibatch gradients, at
+    the default S alone: the statistics are the minibatch's, and its gradient is no mean of
+    independent samples.
     """
     found = [
         one(data[f"level_ratio_{setting}"], **{setting: float(data[f"default_{setting}"])})
         for setting in ("eta", "batch_size", "momentum")
     ]
     chosen = next((level for level in found if level.notnull().any()), found[0])
-    return cells(chosen.where(str(data["model"].item()) not in NORMALIZED))
+    return cells(chosen)
 
 
 def _last_minus_first(values: xr.DataArray) -> float:

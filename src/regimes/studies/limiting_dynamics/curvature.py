@@ -16,7 +16,7 @@ from torch.func import grad, jvp, vmap
 
 from regimes.ensemble.losses import LOSSES, accuracy
 from regimes.nn.mlp import MLP
-from regimes.observe.subspace import Subspace, top_subspace
+from regimes.observe.subspace import Subspace, signed, top_subspace
 
 # Vectors, samples and points that are worked on together: results do not depend on them beyond
 # rounding, memory does.
@@ -84,7 +84,7 @@ def full_spectrum(point: Point, kept: int) -> tuple[np.ndarray, Subspace]:
     values, vectors = values[::-1].copy(), vectors[:, ::-1].T
     error = vectors[:kept] @ columns - values[:kept, None] * vectors[:kept]
     residuals = np.linalg.norm(error, axis=1) / np.abs(values[:kept])
-    return values, Subspace(values, _signed(vectors), residuals)
+    return values, Subspace(values, signed(vectors), residuals)
 
 
 def top_spectrum(point: Point, wanted: int, tolerance: float) -> Subspace:
@@ -95,13 +95,7 @@ def top_spectrum(point: Point, wanted: int, tolerance: float) -> Subspace:
         return product(torch.from_numpy(vector).view(1, -1))[0].numpy()
 
     found = top_subspace(of_vector, len(point.weights), wanted, tolerance=tolerance)
-    return found._replace(vectors=_signed(found.vectors))
-
-
-def _signed(vectors: np.ndarray) -> np.ndarray:
-    """Rows with their largest entry positive: their signs are arbitrary otherwise."""
-    lead = np.take_along_axis(vectors, np.abs(vectors).argmax(1)[:, None], 1)
-    return vectors * np.sign(lead)
+    return found._replace(vectors=signed(found.vectors))
 
 
 def gradient_noise(point: Point, vectors: np.ndarray) -> tuple[np.ndarray, float]:
@@ -126,9 +120,9 @@ def gradient_noise(point: Point, vectors: np.ndarray) -> tuple[np.ndarray, float
     return (along / len(point.x)).numpy(), trace / len(point.x)
 
 
-def losses_at(point: Point, offsets: np.ndarray) -> np.ndarray:
-    """Losses at the weights moved by each row of ``offsets`` (V, P): (V,)."""
-    moved = point.weights + torch.from_numpy(np.ascontiguousarray(offsets))
+def losses_at(point: Point, steps: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Losses at the weights moved by each row of steps (V, D) along directions (D, P): (V,)."""
+    moved = point.weights + torch.from_numpy(np.ascontiguousarray(steps @ directions))
     return vmap(point.on_data, chunk_size=POINTS)(moved).numpy()
 
 

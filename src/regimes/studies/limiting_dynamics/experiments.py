@@ -4,36 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
+from math import prod
 
 import numpy as np
 import torch
 import xarray as xr
 
 from regimes.config import ConfigError
+from regimes.data.catalog import CATALOG
 from regimes.data.samples import SampledStream
 from regimes.data.streams import numpy_stream, stream_seed
 from regimes.ensemble import engine
-from regimes.ensemble.losses import LOSSES
-from regimes.ensemble.networks import LayeredNetwork
+from regimes.ensemble.batches import width_within
+from regimes.ensemble.losses import LOSSES, Loss
+from regimes.ensemble.networks import LayeredNetwork, Network
 from regimes.ensemble.programs import in_programs
 from regimes.ensemble.updates import UPDATES
-from regimes.nn.mlp import MLP
+from regimes.optim.noise import NOISE_SEED
 from regimes.studies.limiting_dynamics import data_sets, recorder
+from regimes.studies.limiting_dynamics.data_sets import Samples
 from regimes.studies.limiting_dynamics.geometry import measure
-from regimes.studies.limiting_dynamics.least_squares import LeastSquares, solve
+from regimes.studies.limiting_dynamics.least_squares import LeastSquares, Moments, moments, solve
+from regimes.studies.limiting_dynamics.mixed_precision import MixedPrecisionNetwork, held_numbers
 from regimes.studies.limiting_dynamics.networks import (
-    LOSS_OF,
+    Model,
     initial_weights,
+    loss_of,
     model_of,
     point_of,
+    size_of,
     start_weights,
+    torchvision_weights,
 )
-from regimes.studies.limiting_dynamics.settings import Sgd
+from regimes.studies.limiting_dynamics.settings import FILES, IMAGE_MODELS, Sgd
 from regimes.studies.limiting_dynamics.theory import stability_limit
 from regimes.studies.limiting_dynamics.theory_experiments import THEORY_TRAIN
 
 # Largest number of runs in one program: past it a wider one gains little and leaves the cache.
 WIDEST = 64
+# Of image networks: on a GPU, where programs are padded to it, one run alone keeps the device busy.
+WIDEST_OF_IMAGES = {"cpu": 8, "cuda": 2}
+MEMORY = {"cpu": 1.5 * 2**30, "cuda": 64 * 2**30}  # bytes that a program may take
 # Weights are kept in float64: the steps of a resumed run are 1e-6 of them.
 PRECISION = torch.float64
 
@@ -63,19 +75,38 @@ def train(
     ------
     regimes.config.ConfigError
         If a learning rate lies beyond the stability limit of the largest curvature, a start point
-        lacks what is needed, or data are image files.
+        lacks what is needed, or image files are missing.
     """
     device = torch.device(device)
     return in_programs(
         settings,
         _shape,
         lambda runs: train_program(runs, device, start),
-        WIDEST,
+        lambda run: widest(run, device),
         fixed=device.type == "cuda",
     )
 
 
 KINDS: dict[str, Callable[..., xr.Dataset]] = {"sgd": train, "geometry": measure, **THEORY_TRAIN}
+
+
+def widest(run: Sgd, device: torch.device) -> int:
+    """Largest number of runs in a program like this one, at least 2.
+
+    A run on images holds its batch, several times while it is made; weights, start, buffer,
+    gradient and what is recorded of them; and a network what its layers keep for the backward
+    pass, measured three times as much in the middle of it.
+    """
+    if run.data not in FILES:
+        return WIDEST
+    model, samples = model_of(run), CATALOG[FILES[run.data]]
+    numbers = 10 * size_of(model) + 5 * run.batch_size * prod(samples.shape)
+    if run.model not in IMAGE_MODELS:
+        return min(WIDEST, width_within(MEMORY[device.type], 0, numbers * PRECISION.itemsize))
+    # In single precision: half as many numbers in double.
+    numbers += 3 * held_numbers(model, samples.shape, run.batch_size) // 2
+    fitting = width_within(MEMORY[device.type], 0, numbers * PRECISION.itemsize)
+    return min(WIDEST_OF_IMAGES[device.type], fitting)
 
 
 def _shape(run: Sgd) -> tuple:
@@ -89,28 +120,33 @@ def train_program(
 ) -> xr.Dataset:
     """Train R >= 2 runs of equal shape as one program, stage after stage."""
     run = runs[0]
-    model, loss = model_of(run), LOSSES[LOSS_OF[run.model]]
-    data = data_sets.load(run.data, run.residual_sd)
+    model, loss = model_of(run), LOSSES[loss_of(run)]
+    data = data_sets.on_device(run.data, run.residual_sd, device)
     where = {"dtype": PRECISION, "device": device}
-    tensors = {name: torch.from_numpy(value).to(**where) for name, value in data._asdict().items()}
     solutions = _solutions(runs, data)
     weights = np.stack([_origin(each, model, start, solutions) for each in runs])
     _check_stability(runs, start, solutions)
 
-    network = LayeredNetwork(model.depth, loss, model.activation, standard=True)
+    network = _network(run, model, loss)
     passed, offset = [], 0
     for number, (_, steps) in enumerate(run.schedule()):
         rates = [each.schedule()[number][0] for each in runs]
-        here = _runs(runs, rates, model, weights, where)
-        if number == 0:
-            watched = _watched(run, here, network, loss, tensors, start, solutions)
-        due = [_between(each, offset, steps) for each in watched]
-        due.append(recorder.final_weights(steps))
         # Named by the stage of pre-training: a resumed run must not see its batches again.
         phase = f"stage {number}" if run.stages else "run"
         seeds = [stream_seed(each.seed, "batches", phase, run.batch_size) for each in runs]
+        here = _runs(runs, rates, seeds, model, weights, where)
+        if number == 0:
+            watched = _watched(run, here, network, loss, data, start, solutions)
+        due = [_between(each, offset, steps) for each in watched]
+        due.append(recorder.final_weights(steps))
         stream = SampledStream(
-            tensors["x"], tensors["targets"], seeds, run.batch_size, steps, run.sampling
+            data.x,
+            data.targets,
+            list(dict.fromkeys(seeds)),
+            run.batch_size,
+            steps,
+            run.sampling,
+            augment=data.augment,
         )
         observations = [each.observation for each in due]
         passed.append(engine.train(network, UPDATES["heavy_ball"], stream, here, observations))
@@ -125,22 +161,45 @@ def train_program(
     return recorder.to_dataset(run, trained, watched, constants)
 
 
-def _solutions(runs: Sequence[Sgd], data: data_sets.DataSet) -> dict[float, LeastSquares]:
+def _network(run: Sgd, model: Model, loss: Loss) -> Network:
+    """The model and its loss in the engine."""
+    if run.model in IMAGE_MODELS:
+        return MixedPrecisionNetwork(model, loss)
+    return LayeredNetwork(model.depth, loss, model.activation, standard=True)
+
+
+def _solutions(runs: Sequence[Sgd], data: Samples) -> dict[float, LeastSquares]:
     """Least squares in closed form for each weight decay, where the model is linear."""
-    if runs[0].model != "linear":
+    run = runs[0]
+    if run.model != "linear":
         return {}
     decays = sorted({each.weight_decay for each in runs})
-    return {decay: solve(data.x, data.targets, decay) for decay in decays}
+    if run.data not in FILES:
+        return {decay: solve(data.x, data.targets, decay) for decay in decays}
+    known = _moments_of_images(run.data)
+    return {
+        decay: solve(data.x, data.targets, decay, bias=True, modes=run.modes, known=known)
+        for decay in decays
+    }
+
+
+@cache
+def _moments_of_images(name: str) -> Moments:
+    """Second moments of a data set of images: half a minute, so once per process."""
+    data = data_sets.on_device(name, 0.0, "cpu")
+    return moments(data.x, data.targets, bias=True)
 
 
 def _origin(
-    run: Sgd, model: MLP, start: xr.Dataset | None, solutions: dict[float, LeastSquares]
+    run: Sgd, model: Model, start: xr.Dataset | None, solutions: dict[float, LeastSquares]
 ) -> np.ndarray:
     """Weights (P,) that a run starts from."""
     if run.origin == "minimum":
         return solutions[run.weight_decay].minimum
     if run.origin == "initial":
         return initial_weights(run, model)
+    if run.origin == "torchvision":
+        return torchvision_weights(run, model)
     if start is None:
         raise ConfigError("origin: start needs a start point; name one with the key 'start'")
     return start_weights(run, start)
@@ -168,12 +227,23 @@ def _check_stability(
 
 
 def _runs(
-    runs: Sequence[Sgd], rates: Sequence[float], model: MLP, weights: np.ndarray, where: dict
+    runs: Sequence[Sgd],
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    model: Model,
+    weights: np.ndarray,
+    where: dict,
 ) -> engine.Runs:
-    """Runs of a program: each its own start and data, nothing subtracted from outputs."""
+    """Runs of a program: each its own start, nothing subtracted from outputs.
+
+    Runs of equal seeds of batches share their batches.
+    """
     sizes = [int(np.prod(shape)) for shape in model.shapes().values()]
     parts = torch.from_numpy(weights).to(**where).split(sizes, 1)
-    each = torch.arange(len(runs), device=where["device"])
+    device = where["device"]
+    each = torch.arange(len(runs), device=device)
+    distinct = list(dict.fromkeys(seeds))
+    stream = torch.tensor([distinct.index(seed) for seed in seeds], device=device)
     start = {
         name: part.reshape(len(runs), *shape)
         for part, (name, shape) in zip(parts, model.shapes().items(), strict=True)
@@ -183,15 +253,21 @@ def _runs(
         for name in ("momentum", "weight_decay")
     }
     rate = torch.tensor(rates, **where)
-    return engine.Runs(start, each, each, torch.ones_like(rate), rate, more, centred=False)
+    frozen = {}
+    if getattr(model, "dropout", None):
+        numbers = [stream_seed(seed, "dropout") % 2**62 for seed in seeds]
+        frozen[NOISE_SEED] = torch.tensor(numbers, device=device)
+    return engine.Runs(
+        start, each, stream, torch.ones_like(rate), rate, more, centred=False, frozen=frozen
+    )
 
 
 def _watched(
     run: Sgd,
     runs: engine.Runs,
-    network: LayeredNetwork,
-    loss,
-    tensors: dict[str, torch.Tensor],
+    network: Network,
+    loss: Loss,
+    data: Samples,
     start: xr.Dataset | None,
     solutions: dict[float, LeastSquares],
 ) -> list[recorder.Watched]:
@@ -202,10 +278,6 @@ def _watched(
     if run.project_at:
         watched.append(recorder.projections(run, runs, _directions(run, start, solutions)))
     if run.evaluate_at:
-        data = [
-            ("train", tensors["x"], tensors["targets"]),
-            ("test", tensors["test_x"], tensors["test_targets"]),
-        ]
         watched.append(recorder.evaluations(run, network, loss, data))
     return watched
 
@@ -215,11 +287,12 @@ def _directions(
 ) -> np.ndarray:
     """Unit vectors (modes + controls, P): eigenvectors of the largest curvatures, random ones."""
     if solutions:
-        vectors = next(iter(solutions.values())).eigenvector
+        vectors = next(iter(solutions.values())).directions(run.modes)
     elif start is None or "eigenvector" not in start:
         raise ConfigError("modes: projections need a start point that keeps 'eigenvector'")
     else:
-        vectors = point_of(run, start)["eigenvector"].values
+        # A file with larger networks beside this one is filled up with NaN.
+        vectors = point_of(run, start)["eigenvector"].values[:, : size_of(model_of(run))]
         vectors = vectors[np.isfinite(vectors).all(1)]
     if len(vectors) < run.modes:
         raise ConfigError(f"modes: {run.modes} are wanted, the start point has {len(vectors)}")
@@ -232,23 +305,23 @@ def _directions(
 def _constants(
     run: Sgd,
     runs: Sequence[Sgd],
-    model: MLP,
+    model: Model,
     start: xr.Dataset | None,
     solutions: dict[float, LeastSquares],
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """What does not change with the steps: start, and for linear models the closed form."""
-    constants: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    if not run.modes:
+        return {}
     origins = np.stack([_origin(each, model, start, solutions) for each in runs])
-    if run.modes:
-        vectors = _directions(run, start, solutions)[: run.modes]
-        constants["start_position"] = (("mode",), origins @ vectors.T)
-    if solutions and run.modes:
+    vectors = _directions(run, start, solutions)[: run.modes]
+    constants = {"start_position": (("mode",), origins @ vectors.T)}
+    if solutions:
         found = [solutions[each.weight_decay] for each in runs]
         moved = np.stack([each.minimum for each in found]) - origins
         constants |= {
             "eigenvalue": (("mode",), np.stack([each.eigenvalue[: run.modes] for each in found])),
             "noise": (("mode",), np.stack([each.noise[: run.modes] for each in found])),
-            "noise_trace": ((), np.array([each.noise.sum() for each in found])),
+            "noise_trace": ((), np.array([each.noise_trace for each in found])),
             "residual_variance": ((), np.array([each.residual_variance for each in found])),
             "minimum": (("mode",), moved @ vectors.T),
         }

@@ -10,9 +10,11 @@ import xarray as xr
 
 from regimes import store
 from regimes.config import ConfigError
-from regimes.studies.limiting_dynamics import curvature, data_sets
-from regimes.studies.limiting_dynamics.networks import LOSS_OF, model_of, start_weights
-from regimes.studies.limiting_dynamics.settings import Geometry
+from regimes.studies.limiting_dynamics import curvature, data_sets, image_curvature
+from regimes.studies.limiting_dynamics.curvature import Point
+from regimes.studies.limiting_dynamics.image_curvature import ImagePoint
+from regimes.studies.limiting_dynamics.networks import loss_of, model_of, start_weights
+from regimes.studies.limiting_dynamics.settings import IMAGE_MODELS, Geometry
 
 PLOTTED = 30  # the mode that figures set against the first, where there are so many
 
@@ -40,14 +42,15 @@ LONG_NAMES = {
 def measure(
     settings: Sequence[Geometry], device: torch.device | str = "cpu", *, start: xr.Dataset
 ) -> xr.Dataset:
-    """Curvature and gradient noise at the start point, one entry per run; on the CPU in float64.
+    """Curvature and gradient noise at the start point, one entry per run.
 
     Parameters
     ----------
     settings
         One entry per run.
     device
-        Not used: the networks that can be measured so far are small, and need float64.
+        Where image networks are measured, in float32; others are small, and measured on the CPU in
+        float64.
     start
         Start point with ``weights`` (run, parameter).
 
@@ -59,49 +62,47 @@ def measure(
     Raises
     ------
     regimes.config.ConfigError
-        If the start point lacks the network or has diverged, or eigenvectors do not converge.
+        If the start point lacks the network or has diverged, eigenvectors do not converge, or image
+        files are missing.
     """
-    return store.join_runs([_measure_one(run, start) for run in settings])
+    return store.join_runs([_measure_one(run, torch.device(device), start) for run in settings])
 
 
-def _measure_one(run: Geometry, start: xr.Dataset) -> xr.Dataset:
-    model, loss = model_of(run), LOSS_OF[run.model]
-    data = data_sets.load(run.data, run.residual_sd)
-    weights = start_weights(run, start)
-    tensors = {name: torch.from_numpy(value) for name, value in data._asdict().items()}
-    train = curvature.Point(
-        model, loss, torch.from_numpy(weights), tensors["x"], tensors["targets"]
-    )
-    test = train._replace(x=tensors["test_x"], targets=tensors["test_targets"])
-
-    modes, trace = run.modes, np.nan
+def _measure_one(run: Geometry, device: torch.device, start: xr.Dataset) -> xr.Dataset:
+    weights, modes = start_weights(run, start), run.modes
     if modes >= len(weights):
         raise ConfigError(f"modes: {modes} are wanted of a network with {len(weights)} weights")
+    images = run.model in IMAGE_MODELS
+    tools = image_curvature if images else curvature
+    train, test = _points(run, weights, device if images else torch.device("cpu"))
+
+    trace = np.nan
     if run.spectrum == "full":
         values, top = curvature.full_spectrum(train, modes)
         trace = float(values.sum())
     else:
         try:
-            top = curvature.top_spectrum(train, modes, run.tolerance)
+            top = tools.top_spectrum(train, modes, run.tolerance)
         except ArithmeticError as error:
             raise ConfigError(f"spectrum: {error}") from None
-    noise, noise_trace = curvature.gradient_noise(train, top.vectors)
-    slope = curvature.gradient(train) + run.weight_decay * weights
+    drawn = (run.noise_batch, run.noise_batches) if images else ()
+    noise, noise_trace = tools.gradient_noise(train, top.vectors, *drawn)
+    slope = tools.gradient(train) + run.weight_decay * weights
     plotted = top.vectors[[0, min(PLOTTED, modes) - 1]]
     offset = np.linspace(-run.grid_half_width, run.grid_half_width, run.grid_size)
-    plane = np.stack(np.meshgrid(offset, offset, indexing="ij"), -1).reshape(-1, 2) @ plotted
-    sides = run.rise_radius * np.array([-1.0, 1.0])
-    rise = curvature.losses_at(
-        train, (sides[None, :, None] * plotted[:, None, :]).reshape(4, -1)
-    ).reshape(2, 2)
-    train_loss, train_accuracy = curvature.loss_and_accuracy(train)
-    test_loss, test_accuracy = curvature.loss_and_accuracy(test)
+    plane = np.stack(np.meshgrid(offset, offset, indexing="ij"), -1).reshape(-1, 2)
+    sides = run.rise_radius * np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
+    rise = tools.losses_at(train, sides, plotted).reshape(2, 2)
+    train_loss, train_accuracy = tools.loss_and_accuracy(train)
+    test_loss, test_accuracy = tools.loss_and_accuracy(test)
+    # Of a large network float32 holds what was computed in float32.
+    vectors = top.vectors[:modes].astype("float32" if images else "float64")
     grid = ("grid_1", "grid_30")
     side = (run.grid_size, run.grid_size)
     variables = {
         "weights": (("parameter",), weights),
         "eigenvalue": (("mode",), top.values),
-        "eigenvector": (("kept_mode", "parameter"), top.vectors[:modes]),
+        "eigenvector": (("kept_mode", "parameter"), vectors),
         "eigen_residual": (("kept_mode",), top.residuals),
         "noise": (("mode",), noise),
         "noise_trace": ((), noise_trace),
@@ -113,8 +114,8 @@ def _measure_one(run: Geometry, start: xr.Dataset) -> xr.Dataset:
         "train_accuracy": ((), train_accuracy),
         "test_accuracy": ((), test_accuracy),
         "grid_offset": (grid[:1], offset),
-        "train_loss_grid": (grid, curvature.losses_at(train, plane).reshape(side)),
-        "test_loss_grid": (grid, curvature.losses_at(test, plane).reshape(side)),
+        "train_loss_grid": (grid, tools.losses_at(train, plane, plotted).reshape(side)),
+        "test_loss_grid": (grid, tools.losses_at(test, plane, plotted).reshape(side)),
         "loss_rise": (("axis", "side"), rise - train_loss),
     }
     named = {
@@ -127,6 +128,19 @@ def _measure_one(run: Geometry, start: xr.Dataset) -> xr.Dataset:
         for dim, count in counted.items()
     }
     return xr.Dataset(named, coords=coords)
+
+
+def _points(
+    run: Geometry, weights: np.ndarray, device: torch.device
+) -> tuple[Point, Point] | tuple[ImagePoint, ImagePoint]:
+    """The network at its weights on the training and on the test data."""
+    data = data_sets.on_device(run.data, run.residual_sd, device)
+    here = model_of(run), loss_of(run), torch.from_numpy(weights).to(device)
+    if run.model not in IMAGE_MODELS:
+        return Point(*here, data.x, data.targets), Point(*here, data.test_x, data.test_targets)
+    samples = run.curvature_samples
+    train = ImagePoint(*here, data.x, data.targets, data.augment, samples)
+    return train, ImagePoint(*here, data.test_x, data.test_targets, None, samples)
 
 
 def _attributes(name: str) -> dict[str, str]:

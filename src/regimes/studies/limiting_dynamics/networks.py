@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+from math import prod
+
 import numpy as np
+import torch
 import xarray as xr
 
 from regimes.config import ConfigError
+from regimes.data import files
+from regimes.data.catalog import CATALOG
 from regimes.data.streams import numpy_stream
+from regimes.nn.image_networks import ImageModel, from_torchvision, image_model
 from regimes.nn.mlp import MLP
-from regimes.studies.limiting_dynamics.settings import IMAGE_MODELS, Geometry, Sgd
+from regimes.studies.limiting_dynamics.settings import FILES, Geometry, Sgd
 
 INPUTS = {
     "teacher_noisy": 20,
@@ -17,41 +24,77 @@ INPUTS = {
     "regression_wide": 128,
     "regression_harmonic": 32,
 }
-LOSS_OF = {"mlp": "cross_entropy", "linear": "half_squares"}
+LOSS_OF = {"linear": "half_squares"}  # of the others the cross-entropy
+LARGE = 64  # sides of images, in pixels, from which networks have their form for large ones
 # Reach of the uniform start of a linear layer on CIFAR-10 (torch.nn.Linear): 1 / sqrt(3072).
 LINEAR_REACH = 3072**-0.5
 
+Model = MLP | ImageModel
 
-def model_of(run: Sgd | Geometry) -> MLP:
-    """Network of a run: tanh or ReLU with one hidden layer, or a linear map without bias.
 
-    Raises
-    ------
-    regimes.config.ConfigError
-        If it is a network for images, or its data are images.
+def loss_of(run: Sgd | Geometry) -> str:
+    """Entry of `regimes.ensemble.losses.LOSSES`."""
+    return LOSS_OF.get(run.model, "cross_entropy")
+
+
+def model_of(run: Sgd | Geometry) -> Model:
+    """Network of a run: image network, one hidden layer, or a linear map.
+
+    A linear map of generated data has one output and no bias, that of images ten outputs with
+    biases.
     """
-    if run.model in IMAGE_MODELS or run.data not in INPUTS:
-        what = f"model: '{run.model}'" if run.model in IMAGE_MODELS else f"data: '{run.data}'"
-        raise ConfigError(
-            f"{what} needs image files and networks for them, which this version does not read "
-            "yet; the scales smoke and laptop need none"
-        )
+    if run.data in FILES:
+        source = CATALOG[FILES[run.data]]
+        if run.model == "linear":
+            return MLP(prod(source.shape), 1, 1, source.classes, standard=True)
+        large = min(source.shape[1:]) >= LARGE
+        return image_model(run.model, run.width, source.shape, source.classes, large_images=large)
     inputs = INPUTS[run.data]
     if run.model == "linear":
         return MLP(inputs, 1, 1, 1, bias=False, standard=True)
     return MLP(inputs, run.hidden, 2, 10, activation=run.activation, standard=True)
 
 
-def initial_weights(run: Sgd, model: MLP) -> np.ndarray:
+def size_of(model: Model) -> int:
+    """Number of weights P."""
+    return sum(map(prod, model.shapes().values()))
+
+
+def initial_weights(run: Sgd, model: Model) -> np.ndarray:
     """Random start (P,): of the seed for networks, the same for all seeds in regression.
 
     Regression runs of all seeds start at one point, so that their mean follows one curve.
     """
     if run.model == "linear":
         stream = numpy_stream(0, run.data, "start")
-        return stream.uniform(-LINEAR_REACH, LINEAR_REACH, model.inputs)
+        return stream.uniform(-LINEAR_REACH, LINEAR_REACH, size_of(model))
     drawn = model.initial(lambda name: numpy_stream(run.seed, "weights", name))
     return np.concatenate([value.ravel() for value in drawn.values()])
+
+
+def torchvision_weights(run: Sgd, model: ImageModel) -> np.ndarray:
+    """Weights (P,) of torchvision's network, from its file in the data folder.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If there is no such file, or it belongs to another network.
+    """
+    folder = files.folder() / "torchvision"
+    found = sorted(folder.glob(f"{run.model}-*.pth"))
+    if len(found) != 1:
+        raise ConfigError(
+            f"{folder}: {len(found)} files {run.model}-*.pth where one is needed; download "
+            f"torchvision's weights {run.model} (IMAGENET1K_V1) into this folder"
+        )
+    try:
+        state = torch.load(found[0], map_location="cpu", weights_only=True)
+        parameters = from_torchvision(model, state)
+    except (OSError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        raise ConfigError(
+            f"{found[0]}: {error}; download torchvision's weights {run.model} (IMAGENET1K_V1) anew"
+        ) from None
+    return np.concatenate([value.ravel() for value in parameters.values()])
 
 
 def point_of(run: Sgd | Geometry, start: xr.Dataset) -> xr.Dataset:
@@ -83,7 +126,7 @@ def start_weights(run: Sgd | Geometry, start: xr.Dataset) -> np.ndarray:
     regimes.config.ConfigError
         If the run that left them had diverged.
     """
-    count = sum(int(np.prod(shape)) for shape in model_of(run).shapes().values())
+    count = size_of(model_of(run))
     # A file with larger networks beside this one is filled up with NaN.
     weights = point_of(run, start)["weights"].values.astype(np.float64)[:count]
     if len(weights) < count or not np.isfinite(weights).all():

@@ -7,7 +7,7 @@ time t = eta k (section 2.1).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +17,15 @@ from torch import Tensor
 from regimes import lanes
 from regimes.ensemble.engine import Observation, Runs, State, Trained
 from regimes.ensemble.losses import Loss, accuracy
-from regimes.ensemble.networks import Network
+from regimes.ensemble.networks import Network, Parameters
 from regimes.ensemble.schedules import steps_at
 from regimes.observe.curvature import flatten
-from regimes.studies.limiting_dynamics.settings import Sgd
+from regimes.studies.limiting_dynamics import data_sets
+from regimes.studies.limiting_dynamics.data_sets import Samples
+from regimes.studies.limiting_dynamics.settings import FILES, Sgd
 
+EVALUATED = 50_000  # images of a part on which losses are evaluated, spread over the part
+TOGETHER = 250  # images that go through a network together, which batch norm normalizes
 LONG_NAMES = {
     "diverged_at": "first update whose loss was not finite or above 1e30, -1 for none",
     "local_displacement": "squared local displacement |theta_k - theta_(k-1)|^2",
@@ -102,24 +106,38 @@ def projections(run: Sgd, runs: Runs, directions: np.ndarray) -> Watched:
     )
 
 
-def evaluations(
-    run: Sgd, network: Network, loss: Loss, data: Sequence[tuple[str, Tensor, Tensor]]
-) -> Watched:
-    """Loss and, for networks, accuracy on whole data sets at `Sgd.evaluate_at`."""
+def evaluations(run: Sgd, network: Network, loss: Loss, data: Samples) -> Watched:
+    """Loss and, for networks, accuracy on whole data sets at `Sgd.evaluate_at`.
+
+    Images are not augmented; at most `EVALUATED` of each part are looked at.
+    """
     classified = run.model != "linear"
 
-    def measure(state: State) -> dict[str, Tensor]:
-        params, numbers = network.prepare(state.params), []
-        for _, x, targets in data:
-            x, targets = (each.expand(len(state.lanes), *each.shape) for each in (x, targets))
-            outputs = network.outputs(params, x)
-            numbers.append(loss.batched(outputs, targets)[0])
+    def mean(state: State, params: Parameters, x: Any, targets: Any) -> list[Tensor]:
+        """Mean loss and accuracy (R,) of the runs."""
+        parts = [torch.arange(len(x))]
+        if run.data in FILES:
+            parts = data_sets.spread(len(x), EVALUATED, TOGETHER)
+        totals: list[Tensor] = []
+        for rows in parts:
+            chosen = (each.index_select(0, rows.to(x.device)) for each in (x, targets))
+            batch, wanted = (each.expand(len(state.lanes), *each.shape) for each in chosen)
+            outputs = network.outputs(params, batch)
+            found = [loss.batched(outputs, wanted)[0]]
             if classified:
-                numbers.append(accuracy(outputs, targets))
-        return {"numbers": torch.stack(numbers, 1)}
+                found.append(accuracy(outputs, wanted))
+            share = len(rows) / sum(map(len, parts))
+            totals = [share * each + (totals[i] if totals else 0) for i, each in enumerate(found)]
+        return totals
+
+    def measure(state: State) -> dict[str, Tensor]:
+        params = network.prepare(state.params)
+        train = mean(state, params, data.x, data.targets)
+        test = mean(state, params, data.test_x, data.test_targets)
+        return {"numbers": torch.stack([*train, *test], 1)}
 
     kinds = ("loss", "accuracy") if classified else ("loss",)
-    names = tuple(f"{part}_{kind}" for part, _, _ in data for kind in kinds)
+    names = tuple(f"{part}_{kind}" for part in ("train", "test") for kind in kinds)
     return Watched(
         Observation(steps_at(run.evaluate_at, run.length()), measure), "evaluation_step", names
     )

@@ -12,22 +12,32 @@ from regimes.config import RunSettings
 from regimes.ensemble.schedules import steps_at
 from regimes.studies.limiting_dynamics.theory_settings import THEORY_KINDS
 
-# Samples of each data set; regression data have one real target, the others ten classes or more.
+# Samples of each data set, by the models that take it; regression data have real targets, the
+# others ten classes or more.
 REGRESSION = {
     "regression_cascade": 20_000,
     "regression_harmonic": 4_096,
     "regression_wide": 20_000,
     "cifar10_regression": 50_000,
+    "cifar10_jpeg_regression": 50_000,
 }
-CLASSIFICATION = {
-    "teacher_noisy": 4_096,
-    "teacher_clean": 4_096,
+VECTORS = {"teacher_noisy": 4_096, "teacher_clean": 4_096}
+PHOTOGRAPHS = {
     "cifar10": 50_000,
     "cifar10_augmented": 50_000,
     "cifar10_augmented_noisy": 50_000,
+    "cifar10_jpeg": 50_000,
+    "cifar10_jpeg_augmented": 50_000,
+    "cifar10_jpeg_augmented_noisy": 50_000,
     "imagenet": 1_281_167,
 }
-SAMPLES = {**REGRESSION, **CLASSIFICATION}
+SAMPLES = {**REGRESSION, **VECTORS, **PHOTOGRAPHS}
+# What those of images are made of: entries of `regimes.data.catalog.CATALOG`.
+VARIANTS = ("augmented", "noisy", "regression")
+FILES = {
+    name: "_".join(part for part in name.split("_") if part not in VARIANTS)
+    for name in ("cifar10_regression", "cifar10_jpeg_regression", *PHOTOGRAPHS)
+}
 IMAGE_MODELS = ("resnet18", "resnet34", "vgg16", "vgg16_bn", "vgg11_bn")
 
 # As in `regimes.data.samples`, which imports torch; the Snakefile reads settings without it.
@@ -54,8 +64,8 @@ class _Setting(RunSettings):
 
     @model_validator(mode="after")
     def _model_fits_data(self) -> _Setting:
-        if (self.model == "linear") != (self.data in REGRESSION):
-            wanted = REGRESSION if self.model == "linear" else CLASSIFICATION
+        wanted = {"linear": REGRESSION, "mlp": VECTORS}.get(self.model, PHOTOGRAPHS)
+        if self.data not in wanted:
             raise ValueError(f"a model {self.model} takes data {', '.join(wanted)}")
         return self
 
@@ -65,10 +75,10 @@ class Sgd(_Setting):
 
     START: ClassVar[str] = "may"
 
-    origin: Literal["initial", "start", "minimum"] = Field(
+    origin: Literal["initial", "start", "minimum", "torchvision"] = Field(
         "start",
         description="initial: random weights; start: those of the start point of the experiment; "
-        "minimum: the least-squares solution",
+        "minimum: the least-squares solution; torchvision: its weights for ImageNet, from a file",
     )
     eta: Positive | None = Field(None, description="learning rate eta; null with stages")
     steps: Steps | None = Field(None, description="number of updates K; null with stages")
@@ -108,6 +118,10 @@ class Sgd(_Setting):
             )
         if self.origin == "minimum" and self.model != "linear":
             raise ValueError("origin: minimum is known for the linear model only")
+        if self.origin == "torchvision" and (self.data, self.width) != ("imagenet", 64):
+            raise ValueError(
+                "origin: torchvision has weights for data: imagenet and width: 64 only"
+            )
         return self
 
     @classmethod
@@ -146,6 +160,25 @@ class Geometry(_Setting):
     grid_size: Annotated[int, Field(ge=2)] = Field(40, description="points a side of loss maps")
     grid_half_width: Positive = Field(description="reach of loss maps around the start")
     rise_radius: Positive = Field(description="distance at which the rise of the loss is measured")
+    curvature_samples: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="images of each part that the curvature, losses and loss maps of an image "
+        "network are measured on; null: all",
+    )
+    noise_batch: Annotated[int, Field(ge=1)] = Field(
+        256, description="images in a batch whose gradient gives the noise of an image network"
+    )
+    noise_batches: Annotated[int, Field(ge=2)] = Field(400, description="number of such batches")
+
+    @model_validator(mode="after")
+    def _fits_model(self) -> Geometry:
+        if self.model in IMAGE_MODELS and self.spectrum == "full":
+            raise ValueError("spectrum: full is for an mlp; an image network takes spectrum: top")
+        largest = SAMPLES[self.data] if self.model in IMAGE_MODELS else 0
+        if (self.curvature_samples or 0) > largest:
+            what = f"at most {largest}, the images of {self.data}" if largest else "null for an mlp"
+            raise ValueError(f"curvature_samples: got {self.curvature_samples}; must be {what}")
+        return self
 
 
 KINDS: dict[str, type[RunSettings]] = {"sgd": Sgd, "geometry": Geometry, **THEORY_KINDS}

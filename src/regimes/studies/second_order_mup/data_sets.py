@@ -8,14 +8,31 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from regimes.data import corpus, mnist1d, tables
+from regimes.data import augmentation, corpus, mnist1d, tables, texts
+from regimes.data.augmentation import Augmentation
 from regimes.data.bundled import loaded
+from regimes.data.catalog import CATALOG
+from regimes.data.labelled import Samples, labelled_images, on_device
 from regimes.data.motifs import ColourMotifs
 from regimes.data.streams import numpy_stream, stream_seed
-from regimes.studies.second_order_mup.settings import CONTEXT, DATA
+from regimes.studies.second_order_mup.settings import CONTEXT, DATA, IMAGES, TEXTS, Train
 
 TEST_MOTIFS = 1000
 TEST_WINDOWS = 2000
+
+# Mean and deviation per channel as in the official code, which differ from the usual ones.
+_GREY = ((0.1307,), (0.3081,))
+_COLOUR = (
+    tuple(each / 255 for each in (125.3, 123.0, 113.9)),
+    tuple(each / 255 for each in (63.0, 62.1, 66.7)),
+)
+STANDARDIZATION = {
+    "mnist": _GREY,
+    "fashion_mnist": _GREY,
+    "cifar10": _COLOUR,
+    "cifar10_jpeg": _COLOUR,
+    "cifar100": _COLOUR,
+}
 
 
 class DataSet(NamedTuple):
@@ -37,9 +54,61 @@ class DataSet(NamedTuple):
     analogies: np.ndarray | None = None
 
 
+def samples(run: Train, *, dtype: torch.dtype, device: torch.device | str) -> Samples:
+    """Samples of a run on a device; squared losses have one-hot targets minus 1 / C.
+
+    Words are numbers (int64), and so are the targets of a text.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If files are missing or damaged.
+    """
+    where = {"dtype": dtype, "device": device}
+    classes = DATA[run.data].classes
+    shift = 1 / classes if run.loss == "mse" else 0.0
+    if run.data in IMAGES:
+        standardization = _standardization(run.data)
+        return labelled_images(
+            run.data, run.used(), shift=shift, standardization=standardization, **where
+        )
+    data = load(run.data)
+    arrays = {"x": data.x, "test_x": data.test_x}
+    if run.data in TEXTS:
+        arrays |= {"targets": data.label[:, None], "test_targets": data.test_label[:, None]}
+        return on_device(arrays, run.used(), device=device)
+    for name, label in (("targets", data.label), ("test_targets", data.test_label)):
+        arrays[name] = np.eye(classes)[label] - shift
+    return on_device(arrays, run.used(), **where)
+
+
+def augmentation_of(run: Train) -> Augmentation | None:
+    """Random changes of a run's training images, as in the official code; None for none."""
+    if not run.augment:
+        return None
+    fill = augmentation.black(*_standardization(run.data))
+    if run.augment == "affine":
+        return augmentation.affine(shift=0, rotation=15, scale=(0.8, 1.2), fill=fill)
+    if run.augment == "crop_and_flip":
+        return augmentation.crop_and_flip(fill=fill)
+    size = DATA[run.data].shape[1:]
+    return augmentation.compose(augmentation.resized_crop(size=size), augmentation.flip())
+
+
+def _standardization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation per channel of an image data set."""
+    source = CATALOG[name]
+    return STANDARDIZATION.get(name, (source.mean, source.deviation))
+
+
+def analogies(run: Train) -> np.ndarray | None:
+    """Questions about the words of a run's text, (Q, 4); None for images."""
+    return load(run.data).analogies if run.data in TEXTS else None
+
+
 @cache
 def load(name: str) -> DataSet:
-    """Data set of this name, made once per process.
+    """Data set of this name that is no image set, made once per process.
 
     Parameters
     ----------
@@ -49,7 +118,7 @@ def load(name: str) -> DataSet:
     Raises
     ------
     regimes.config.ConfigError
-        If it has to be read from files: see `regimes.data.bundled`.
+        If it is read from files that are missing or damaged.
     """
     expected = DATA[name]
     return loaded(name, _LOADERS, (expected.samples, *expected.shape))
@@ -95,9 +164,17 @@ def _made_text() -> DataSet:
     return DataSet(contexts[:cut], centre[:cut], contexts[cut:], centre[cut:], text.analogies)
 
 
+def _wikitext2() -> DataSet:
+    """Windows of WikiText-2, read from files."""
+    expected = DATA["wikitext2"]
+    text = texts.wikitext2(expected.samples, expected.classes, CONTEXT)
+    return DataSet(*text.train, *text.test, text.analogies)
+
+
 _LOADERS = {
     "digits": _digits,
     "mnist1d": _mnist1d,
     "colour_motifs": _colour_motifs,
     "made_text": _made_text,
+    "wikitext2": _wikitext2,
 }

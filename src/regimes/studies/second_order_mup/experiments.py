@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,14 +109,14 @@ def train_program(runs: Sequence[Train], device: torch.device) -> xr.Dataset:
     """Train R >= 2 runs of equal shape as one program."""
     run = runs[0]
     where = {"dtype": PRECISION[run.precision], "device": device}
-    data = data_sets.load(run.data)
-    tensors = _tensors(run, data, where)
+    tensors = data_sets.samples(run, **where)._asdict()
     model = networks.model_of(run)
     network = networks.network_of(run, model)
     preconditioner = networks.preconditioner_of(run, model)
     start, frozen = _start(runs, model, where)
     hyper = networks.hyperparameters(runs, model, where)
-    observer = Observer(run, network, preconditioner, tensors, start, frozen, hyper, data.analogies)
+    analogies = data_sets.analogies(run)
+    observer = Observer(run, network, preconditioner, tensors, start, frozen, hyper, analogies)
     each = torch.arange(len(runs), device=device)
     rate = torch.tensor([each.lr for each in runs], **where)
     given = engine.Runs(
@@ -129,22 +130,6 @@ def train_program(runs: Sequence[Train], device: torch.device) -> xr.Dataset:
         observer.observations(),
     )
     return to_dataset(run, runs, found, observer)
-
-
-def _tensors(run: Train, data: data_sets.DataSet, where: dict) -> dict[str, torch.Tensor]:
-    """Samples on the device; squared losses have one-hot targets minus 1 / C."""
-    device = where["device"]
-    if run.data in TEXTS:
-        arrays = (data.x, data.label[:, None], data.test_x, data.test_label[:, None])
-        tensors = [torch.from_numpy(each).to(device) for each in arrays]
-    else:
-        classes = DATA[run.data].classes
-        shift = 1 / classes if run.loss == "mse" else 0.0
-        targets, test_targets = (np.eye(classes)[y] - shift for y in (data.label, data.test_label))
-        arrays = (data.x, targets, data.test_x, test_targets)
-        tensors = [torch.from_numpy(each).to(**where) for each in arrays]
-    named = dict(zip(("x", "targets", "test_x", "test_targets"), tensors, strict=True))
-    return named | {name: named[name][: run.used()] for name in ("x", "targets")}
 
 
 def _start(
@@ -176,12 +161,21 @@ class _OneHot:
         for x, targets in self.stream:
             yield x, self.observer.one_hot(targets)
 
+    def state(self) -> dict[str, Any]:
+        """Where the last iteration stands."""
+        return self.stream.state()
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration go on there."""
+        self.stream.resume(state)
+
 
 def _stream(run: Train, runs: Sequence[Train], tensors: dict, observer: Observer):
     """Batches: the whole set, or shuffled epochs of full batches."""
     x, targets = tensors["x"], tensors["targets"]
     if run.batch() == run.used():
-        return _OneHot(WholeSet(x, targets, run.steps), observer)
+        return _OneHot(WholeSet(x[:], targets, run.steps), observer)
+    augment = data_sets.augmentation_of(run)
     seeds = [stream_seed(each.seed, "batches", run.batch()) for each in runs]
-    stream = SampledStream(x, targets, seeds, run.batch(), run.steps, EPOCHS)
+    stream = SampledStream(x, targets, seeds, run.batch(), run.steps, EPOCHS, augment=augment)
     return _OneHot(stream, observer)

@@ -147,9 +147,10 @@ class Observer:
         """Targets (n, C) as they are, or of labels (n, 1)."""
         if targets.dtype != torch.int64:
             return targets
-        return torch.nn.functional.one_hot(targets[..., 0], self.network.model.classes).to(
-            self.hyper["damping"].dtype
-        )
+        classes = self.network.model.classes
+        shift = 1 / classes if self.run.loss == "mse" else 0.0
+        rows = torch.nn.functional.one_hot(targets[..., 0], classes)
+        return rows.to(self.hyper["damping"].dtype) - shift
 
     def _outputs(self, params: Parameters, x: Tensor) -> Tensor:
         runs = len(next(iter(params.values())))
@@ -225,8 +226,8 @@ class Observer:
     @cached_property
     def _references(self) -> dict[str, np.ndarray]:
         """Test outputs (R or 1, ridges, n, C) of kernel ridge regression."""
-        x, test_x = self.data["x"], self.data["test_x"]
-        targets = self.data["targets"].double().cpu().numpy()
+        x, test_x = self.data["x"][:], self.data["test_x"][:]
+        targets = self.one_hot(self.data["targets"]).double().cpu().numpy()
         train, test = (self._last_hidden(each) for each in (x, test_x))
         kernels = {"kernel": (train @ train.mT / train.shape[2], test @ train.mT / train.shape[2])}
         if self.run.model == "mlp" and self.run.activation == "relu":
@@ -265,7 +266,7 @@ class Observer:
             "role": np.tile([ROLES[layer.role] for layer in self.layers.values()], (len(runs), 1)),
         }
         if self.run.kernel_at:
-            label = self.data["test_targets"].argmax(1).cpu().numpy()
+            label = self.one_hot(self.data["test_targets"]).argmax(1).cpu().numpy()
             for name, outputs in self._references.items():
                 share = (outputs.argmax(-1) == label).mean(-1)
                 found[f"{name}_accuracy"] = np.broadcast_to(share, (len(runs), len(RIDGES)))

@@ -31,11 +31,15 @@ DATA = {
     "mnist": DataSet(60_000, (1, 28, 28), 10),
     "fashion_mnist": DataSet(60_000, (1, 28, 28), 10),
     "cifar10": DataSet(50_000, (3, 32, 32), 10),
+    "cifar10_jpeg": DataSet(50_000, (3, 32, 32), 10),
     "cifar100": DataSet(50_000, (3, 32, 32), 100),
     "imagenet": DataSet(1_281_167, (3, 224, 224), 1000),
-    # Words that occur 128 times or more: about so many.
-    "wikitext2": DataSet(2_088_620, (2 * CONTEXT,), 2000),
+    # Fixed before the text is read: its first windows, its most frequent words.
+    "wikitext2": DataSet(1_600_000, (2 * CONTEXT,), 2000),
 }
+# Read from files.
+IMAGES = ("mnist", "fashion_mnist", "cifar10", "cifar10_jpeg", "cifar100", "imagenet")
+AUGMENTATIONS = ("affine", "crop_and_flip", "resized_crop")
 TEXTS = ("made_text", "wikitext2")
 MODELS = ("mlp", "cnn", "myrtle5", "vgg19", "resnet8", "resnet18", "resnet50", "cbow")
 SECOND_ORDER = ("kfac", "foof", "shampoo", "layerwise_gn")
@@ -94,6 +98,9 @@ class Train(RunSettings):
     epochs: Count | None = Field(
         None, description="passes over the training samples, without those that fill no batch"
     )
+    augment: Literal["", *AUGMENTATIONS] = Field(
+        "", description="random changes of training images; none if empty"
+    )
     precision: Literal["single", "double"] = Field("single", description="float32 or float64")
     evaluate_at: str = Field(
         "", description="schedule of loss and accuracy on all samples, in updates; none if empty"
@@ -146,6 +153,11 @@ class Train(RunSettings):
         if self.data == "mnist1d" and self.model != "mlp":
             raise ValueError(
                 f"model: mnist1d has signals, no images; mlp reads them, not {self.model}"
+            )
+        if self.augment and self.data not in IMAGES:
+            raise ValueError(
+                f"augment: {self.data} has no images to change; leave it out, or take one of "
+                f"{', '.join(IMAGES)}"
             )
         if self.model != "mlp" and self.activation != "relu":
             raise ValueError(f"activation: {self.model} has relu units, only mlp has others")

@@ -1,0 +1,392 @@
+"""A training as it would be, run only as far as needed to tell its cost.
+
+While a `Probe` is active (`regimes.ensemble.probing`), the code of a study runs for real with four
+exceptions. Of equal iterations (training steps, chunks of a batch) the first is a warm-up in which
+operations are counted, and after a few more the rest is taken to cost the same. Observations are
+measured at the first and at the latest step that was reached. Of the programs of one shape a few
+are trained. A program whose single step would take too long is replaced by a narrower one. What is
+left out is added to a clock, so that times of everything around it come out right by themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from regimes.ensemble import engine
+from regimes.flops import Counter
+
+NARROWEST = 4  # width to which a program may be narrowed
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is run for a forecast.
+
+    Attributes
+    ----------
+    loop : float
+        Seconds after which equal iterations stop.
+    programs : int
+        Programs trained out of those of one shape.
+    program : float
+        Seconds after which no further program of a shape is trained.
+    step : float
+        Longest single training step in seconds; programs beyond it are narrowed.
+    """
+
+    loop: float = 0.2
+    programs: int = 3
+    program: float = 1.0
+    step: float = 4.0
+
+
+QUICK = Effort(loop=0.05, programs=1, program=0.5, step=0.3)
+
+
+Further = Callable[[int, float], bool]
+
+
+class TooLarge(Exception):
+    """A step of a program would take longer than a forecast may."""
+
+    def __init__(self, flops: float, peak: int) -> None:
+        super().__init__(f"{flops:.1e} operations a step")
+        self.flops, self.peak = flops, peak
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """Items that can be gone through more than once, each time shortened."""
+
+    probe: Probe
+    items: Iterable[Any]
+    count: float
+    further: Further | None
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.probe._iterate(self.items, self.count, self.further)
+
+
+@dataclass
+class Probe:
+    """What a forecast of one job has found so far.
+
+    Attributes
+    ----------
+    device : torch.device
+    effort : Effort
+    rates : dict of float
+        Operations per second of large matrix products, by precision.
+    skipped : float
+        Seconds of what was left out.
+    flops : float
+        Operations of all iterations, whether run or left out.
+    steps : set of int
+        Training steps of the programs.
+    narrowed : bool
+        Whether a program was replaced by a narrower one.
+    bytes_beyond : float
+        Memory that narrowed programs would have taken at their full width.
+    """
+
+    device: torch.device
+    effort: Effort
+    rates: dict[torch.dtype, float]
+    skipped: float = 0.0
+    flops: float = 0.0
+    steps: set[int] = field(default_factory=set)
+    narrowed: bool = False
+    bytes_beyond: float = 0.0
+    _of_program: int = 0
+    _step_flops: float = 0.0
+    _inside: bool = False
+    _counter: Counter | None = None
+
+    def now(self) -> float:
+        """Seconds: on a CPU of this process, so that other programs on the machine do not count."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            return time.perf_counter()
+        return time.process_time()
+
+    def clock(self) -> float:
+        """Seconds, those of what was left out included."""
+        return self.now() + self.skipped
+
+    # ------------------------------------------------------------------------ equal iterations
+
+    def loop(self, items: Iterable[Any], count: float, further: Further | None = None) -> _Loop:
+        """Return the first of ``count`` equal items; see `regimes.ensemble.probing.loop`.
+
+        ``further(number, seconds)`` says whether to go on beyond the effort. An iteration inside
+        another one is part of it and not shortened.
+        """
+        return _Loop(self, items, count, further)
+
+    def _iterate(
+        self, items: Iterable[Any], count: float, further: Further | None
+    ) -> Iterator[Any]:
+        if self._inside:
+            yield from items
+            return
+        self._inside = True
+        times: list[float] = []
+        iterator, begun, operations = iter(items), self.now(), 0.0
+        try:
+            while True:
+                start = self.clock()
+                with self._counted(not times) as counter:
+                    try:
+                        item = next(iterator)
+                    except StopIteration:
+                        return
+                    yield item
+                if not times:
+                    operations = counter.flops
+                self.flops += operations
+                times.append(self.clock() - start)
+                spent = self.now() - begun
+                enough = len(times) > (2 if spent < 5 * self.effort.loop else 1)
+                more = further is not None and further(len(times), spent)
+                if spent > self.effort.loop and enough and not more:
+                    break
+            usual = times[1 + (len(times) - 1) // 2 :]
+            each = sum(usual) / len(usual)
+            # The first one was slowed down by the counting; on a GPU it also captures the step.
+            slowed = 0.0 if self.device.type == "cuda" else times[0] - each
+            left = max(0.0, count - len(times))
+            self.skipped += left * each - slowed
+            self.flops += left * operations
+        finally:
+            self._inside = False
+
+    @contextlib.contextmanager
+    def _counted(self, wanted: bool) -> Iterator[Counter | None]:
+        if not wanted:
+            yield None
+            return
+        with Counter() as self._counter:
+            yield self._counter
+        self._counter = None
+
+    @contextlib.contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """See `regimes.ensemble.probing.uncounted`."""
+        if self._counter is None:
+            yield
+            return
+        self._counter.paused = True
+        try:
+            yield
+        finally:
+            self._counter.paused = False
+
+    # --------------------------------------------------------------------------- equal programs
+
+    def alike(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Yield a few of the batches, evenly spread; see `regimes.ensemble.probing.alike`."""
+        batches = list(batches)
+        chosen = min(len(batches), self.effort.programs)
+        places = [int((i + 0.5) * len(batches) / chosen) for i in range(chosen)]
+        found: list[tuple[int, float, float]] = []
+        begun = self.now()
+        for place in places:
+            self._of_program = 0
+            start, flops = self.clock(), self.flops
+            yield batches[place]
+            found.append((len(batches[place].lanes), self.clock() - start, self.flops - flops))
+            self.steps.add(self._of_program)
+            if self.now() - begun > self.effort.program:
+                break
+        # What is done once, such as reading data, is done in the first.
+        usual = found[1:] or found
+        lanes = sum(each[0] for each in usual)
+        left = sum(len(batch.lanes) for batch in batches) - sum(each[0] for each in found)
+        self.skipped += left * sum(each[1] for each in usual) / lanes
+        self.flops += left * sum(each[2] for each in usual) / lanes
+
+    def guarded(self, train: Callable[[list], Any]) -> Callable[[list], Any]:
+        """Return a function that trains narrower networks in place of those too large to try."""
+
+        def run(settings: list) -> Any:
+            before = self.skipped, self.flops, self._of_program
+            started = self.now()
+            try:
+                return train(settings)
+            except TooLarge as error:
+                full = error
+            # None of that belongs to the training.
+            self.skipped, self.flops, self._of_program = before
+            self.skipped -= self.now() - started
+            self._inside, self.narrowed = False, True
+            for narrow in _narrower(settings):
+                started, counted, steps = self.clock(), self.flops, self._of_program
+                tried = self.now()
+                try:
+                    result = train(narrow)
+                except TooLarge:
+                    self.flops, self._of_program, self._inside = counted, steps, False
+                    self.skipped -= self.now() - tried
+                    continue
+                ratio = full.flops / self._step_flops
+                self.skipped += (ratio - 1) * (self.clock() - started)
+                self.flops += (ratio - 1) * (self.flops - counted)
+                self.bytes_beyond = max(self.bytes_beyond, full.peak)
+                return result
+            raise full
+
+        return run
+
+    # ------------------------------------------------------------------------------- the engine
+
+    def train(
+        self,
+        network,
+        update,
+        stream,
+        runs: engine.Runs,
+        observations: Sequence[engine.Observation] = (),
+        after=None,
+    ) -> engine.Trained:
+        """Train for a few steps in place of `regimes.ensemble.engine.train`, with its result.
+
+        Losses and observations of steps that were left out repeat the last ones.
+
+        Raises
+        ------
+        TooLarge
+            If a single step would take too long.
+        """
+        count, steps = len(runs.gamma), stream.steps
+        self._of_program += steps
+        self._check_size(network, update, stream, runs)
+        program = engine._Program(network, update, runs, after)
+        record = engine._Record(count, steps, observations, runs.gamma, after is not None)
+        watched = [_Watched(record, index, program) for index in range(len(observations))]
+        for each in watched:
+            each.measure(0)
+        done = 0
+
+        def further(number: int, spent: float) -> bool:
+            """Go on until runs that diverge at once have left the program, if that is soon."""
+            compacted = number > 2 * engine.COMPACTION or runs.device.type != "cpu"
+            return not compacted and spent < 5 * self.effort.loop
+
+        for x, targets in self.loop(stream, steps, further):
+            record.note(done, program.lanes, *program.step(x, targets))
+            done += 1
+            if done % engine.COMPACTION == 0:
+                record.mark(done - engine.COMPACTION, done)
+                if runs.device.type == "cpu":
+                    program.compact(record.alive)
+                if not record.alive.any():
+                    break
+        for kept in (record.loss, record.after):
+            if kept is not None and 0 < done < steps:
+                kept[done:] = kept[done - 1]
+        alive = bool(record.alive.any())
+        for each in watched:
+            self._observe_rest(each, alive)
+        return record.result()
+
+    def _observe_rest(self, watched: _Watched, alive: bool) -> None:
+        """Measure an observation at the state reached, for all steps at which it is still due."""
+        due = len(watched.steps) - watched.done
+        if not due:
+            return
+        if not alive:  # the engine measures only what was never due before
+            if not watched.done:
+                watched.measure(watched.steps[-1])
+            return
+        times: list[float] = []
+        begun = self.now()
+        while len(times) < due and (not times or self.now() - begun < 0.02):
+            start = self.clock()
+            watched.measure(watched.steps[-1 - len(times)])
+            times.append(self.clock() - start)
+        usual = times[1:] or times
+        self.skipped += (due - len(times)) * sum(usual) / len(usual)
+        watched.fill()
+
+    def _check_size(self, network, update, stream, runs: engine.Runs) -> None:
+        """Count the operations of a step on tensors without data, and refuse too many."""
+        begun = self.now()
+        x, targets = next(iter(stream))
+        rate = self.rates.get(runs.gamma.dtype, min(self.rates.values()))
+        # No layer sees more positions than the input has numbers; no factor has longer sides.
+        weights = len(runs.gamma) * sum(value[0].numel() for value in runs.start.values())
+        most = 6.0 * weights * x[0].numel() + 20.0 * weights**1.5
+        flops, peak = 0.0, 0
+        if most / rate > self.effort.step:
+            # Some updates look at numbers: they are tried as they are.
+            with contextlib.suppress(NotImplementedError, RuntimeError):
+                flops, peak = _without_data(network, update, runs, x, targets)
+        self._step_flops = flops
+        self.skipped -= self.now() - begun
+        if flops / rate > self.effort.step:
+            raise TooLarge(flops, peak)
+
+
+class _Watched:
+    """One observation of a program, measured apart from the others."""
+
+    def __init__(self, record, index: int, program) -> None:
+        self.program = program
+        self.steps = record.observations[index].steps
+        like, count = record.loss[:0].sum(), len(record.diverged_at)
+        self.record = engine._Record(count, 0, [record.observations[index]], like)
+        self.record.observed = [record.observed[index]]
+        self.done = 0
+
+    def measure(self, step: int) -> None:
+        """Measure it as if at ``step``, if it is due there."""
+        if step in self.record.position[0]:
+            self.record.observe(step, self.program.state(step))
+            self.done += 1
+
+    def fill(self) -> None:
+        """Put what was measured last in place of what was not measured."""
+        for values in self.record.observed[0].values():
+            first = 1 if self.steps[0] == 0 else 0
+            values[first : len(self.steps) - (self.done - first)] = values[-1].clone()
+
+
+def _without_data(network, update, runs: engine.Runs, x, targets) -> tuple[float, int]:
+    """Operations and largest memory (bytes) of a step, from shapes alone."""
+    count = len(runs.gamma)
+
+    def bare(value: torch.Tensor, lanes: int | None = count) -> torch.Tensor:
+        shape = value.shape if lanes is None else (lanes, *value.shape[1:])
+        return torch.empty(shape, dtype=value.dtype, device="meta")
+
+    with Counter(track_memory=True) as counter:
+        params = network.prepare({name: bare(value) for name, value in runs.start.items()})
+        frozen = {name: bare(value) for name, value in runs.frozen.items()}
+        memory = update.memory(params)
+        hyper = {"rate": bare(runs.rate), **{n: bare(v) for n, v in runs.more.items()}}
+        gamma = bare(runs.gamma)
+        _, gradient = network.loss_and_gradient(
+            {**params, **frozen}, bare(x), bare(targets), gamma.new_zeros(count, 1, 1), gamma
+        )
+        update.apply(params, gradient, memory, hyper)
+    network.release()
+    held = sum(value.nbytes for value in runs.start.values())
+    return counter.flops, counter.peak + 2 * held
+
+
+def _narrower(settings: list) -> Iterator[list]:
+    """Runs like these of half, a quarter, ... of their width, where the settings allow it."""
+    width = getattr(settings[0], "width", None)
+    while width is not None and width // 2 >= NARROWEST:
+        width //= 2
+        try:
+            yield [type(s).model_validate(s.model_dump() | {"width": width}) for s in settings]
+        except ValidationError:
+            continue

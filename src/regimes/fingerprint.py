@@ -3,7 +3,7 @@
 A fingerprint hashes the syntax trees of a module and of every module of this
 package that it imports, without comments, docstrings and layout. Modules that
 only carry data about (`config`, `plan`, `store`) stand outside; a format
-number represents them (`regimes.plan.FORMAT`).
+number represents them (`regimes.plan.FORMAT`). `ensemble.probing`, which only forecasts, is outside too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 
 PACKAGE = "regimes"
 OUTSIDE = {
-    f"{PACKAGE}.{name}" for name in ("config", "plan", "store", "fingerprint", "data.files")
+    f"{PACKAGE}.{name}"
+    for name in ("config", "plan", "store", "fingerprint", "data.files", "ensemble.probing")
 }
 SOURCE = Path(__file__).resolve().parent
 

@@ -245,7 +245,9 @@ def _completed(batches: Sequence[tuple[str, int]], found: Mapping[int, Job]) -> 
             continue
         each = {
             what: runs
-            * float(np.interp(place, known, [getattr(found[k], what) / found[k].runs for k in known]))
+            * float(
+                np.interp(place, known, [getattr(found[k], what) / found[k].runs for k in known])
+            )
             for what in ("seconds", "flops", "disk")
         }
         jobs.append(Job(name, runs, rough=True, **each))
@@ -333,7 +335,8 @@ class Progress:
         """One more experiment is done."""
         self.done += 1
         self.say(f"[{self.done}/{self.total}] {forecast.study} {forecast.experiment}")
-        if os.environ.get("DEBUGPLAN"): print(forecast.experiment, round(forecast.tried,1), flush=True)
+        if os.environ.get("DEBUGPLAN"):
+            print(forecast.experiment, round(forecast.tried, 1), flush=True)
 
 
 def chosen(
@@ -373,7 +376,9 @@ def calibrate(config: Config, scale: str, study: str) -> Machine:
 
     devices.set_policy()
     device = devices.choose(config.main.device, scale)
-    rates = {str(d).removeprefix("torch."): _rate(device, d) for d in (torch.float32, torch.float64)}
+    rates = {
+        str(d).removeprefix("torch."): _rate(device, d) for d in (torch.float32, torch.float64)
+    }
     command = [sys.executable, "-m", "regimes", "--root", str(config.root), "startup", scale, study]
     seconds = []
     for _ in range(2):  # the first call reads files from disk
@@ -567,7 +572,9 @@ def show(
         table = Table(title=f"{study}, scale {scale}", title_justify="left", show_footer=True)
         for name in ("experiment", "jobs", "runs", "steps", "FLOP", "time", "longest", "memory",
                      "disk"):  # fmt: skip
-            table.add_column(name, justify="left" if name == "experiment" else "right", no_wrap=True)
+            table.add_column(
+                name, justify="left" if name == "experiment" else "right", no_wrap=True
+            )
         for each, row in zip(of_study, rows(of_study, machine.start_up), strict=True):
             table.add_row(*_texts(each, row))
         for column, text in zip(table.columns, _totals(of_study, machine, cores), strict=True):

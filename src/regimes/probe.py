@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from regimes.ensemble import engine
+from regimes.ensemble import checkpoints, engine
 from regimes.flops import Counter
 
-NARROWEST = 4  # width to which a program may be narrowed
+NARROWED = ("width", "unit")  # settings that may be halved in a program too large to try
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,18 @@ class _Loop:
     items: Iterable[Any]
     count: float
     further: Further | None
+    period: int
 
     def __iter__(self) -> Iterator[Any]:
-        return self.probe._iterate(self.items, self.count, self.further)
+        return self.probe._iterate(self)
+
+
+def _usual(times: Sequence[float], period: int) -> tuple[float, float]:
+    """Times of the first of a period and of the others; without the slower beginning."""
+    first = times[period::period] or times[:1]
+    other = [t for i, t in enumerate(times) if i > 1 and (period == 1 or i % period)]
+    other = other[len(other) // 2 :] or list(times[1:]) or list(times)
+    return sum(first) / len(first), sum(other) / len(other)
 
 
 @dataclass
@@ -122,48 +131,58 @@ class Probe:
 
     # ------------------------------------------------------------------------ equal iterations
 
-    def loop(self, items: Iterable[Any], count: float, further: Further | None = None) -> _Loop:
+    def loop(
+        self,
+        items: Iterable[Any],
+        count: float,
+        further: Further | None = None,
+        period: int = 1,
+    ) -> _Loop:
         """Return the first of ``count`` equal items; see `regimes.ensemble.probing.loop`.
 
-        ``further(number, seconds)`` says whether to go on beyond the effort. An iteration inside
-        another one is part of it and not shortened.
+        ``further(number, seconds)`` says whether to go on beyond the effort. With a period, the
+        first of so many items costs more than the others. An iteration inside another one is part
+        of it and not shortened.
         """
-        return _Loop(self, items, count, further)
+        return _Loop(self, items, count, further, period)
 
-    def _iterate(
-        self, items: Iterable[Any], count: float, further: Further | None
-    ) -> Iterator[Any]:
+    def _iterate(self, loop: _Loop) -> Iterator[Any]:
         if self._inside:
-            yield from items
+            yield from loop.items
             return
         self._inside = True
         times: list[float] = []
-        iterator, begun, operations = iter(items), self.now(), 0.0
+        operations: list[float] = []
+        iterator, begun = iter(loop.items), self.now()
+        counted = 1 if loop.period == 1 else 2
         try:
             while True:
                 start = self.clock()
-                with self._counted(not times) as counter:
+                with self._counted(len(times) < counted) as counter:
                     try:
                         item = next(iterator)
                     except StopIteration:
                         return
                     yield item
-                if not times:
-                    operations = counter.flops
-                self.flops += operations
+                if counter is not None:
+                    operations.append(counter.flops)
+                self.flops += operations[0 if len(times) % loop.period == 0 else -1]
                 times.append(self.clock() - start)
                 spent = self.now() - begun
-                enough = len(times) > (2 if spent < 5 * self.effort.loop else 1)
-                more = further is not None and further(len(times), spent)
+                enough = len(times) > (counted + 1 if spent < 5 * self.effort.loop else counted)
+                more = loop.further is not None and loop.further(len(times), spent)
                 if spent > self.effort.loop and enough and not more:
                     break
-            usual = times[1 + (len(times) - 1) // 2 :]
-            each = sum(usual) / len(usual)
-            # The first one was slowed down by the counting; on a GPU it also captures the step.
-            slowed = 0.0 if self.device.type == "cuda" else times[0] - each
-            left = max(0.0, count - len(times))
-            self.skipped += left * each - slowed
-            self.flops += left * operations
+            first, other = _usual(times, loop.period)
+            firsts = -(-loop.count // loop.period) if loop.period > 1 else 0
+            expected = firsts * first + (loop.count - firsts) * other
+            if self.device.type == "cuda" and loop.period == 1:
+                expected += times[0] - other  # the step is captured in the first
+            self.skipped += max(expected, 0.0) - sum(times)
+            left = max(0.0, loop.count - len(times))
+            self.flops += left * operations[-1]
+            begun_periods = -(-len(times) // loop.period)
+            self.flops += max(0, firsts - begun_periods) * (operations[0] - operations[-1])
         finally:
             self._inside = False
 
@@ -279,7 +298,7 @@ class Probe:
             compacted = number > 2 * engine.COMPACTION or runs.device.type != "cpu"
             return not compacted and spent < 5 * self.effort.loop
 
-        for x, targets in self.loop(stream, steps, further):
+        for x, targets in self.loop(stream, steps, further, getattr(network, "interval", 1)):
             record.note(done, program.lanes, *program.step(x, targets))
             done += 1
             if done % engine.COMPACTION == 0:
@@ -325,9 +344,7 @@ class Probe:
         most = 6.0 * weights * x[0].numel() + 20.0 * weights**1.5
         flops, peak = 0.0, 0
         if most / rate > self.effort.step:
-            # Some updates look at numbers: they are tried as they are.
-            with contextlib.suppress(NotImplementedError, RuntimeError):
-                flops, peak = _without_data(network, update, runs, x, targets)
+            flops, peak = _without_data(network, update, runs, x, targets)
         self._step_flops = flops
         self.skipped -= self.now() - begun
         if flops / rate > self.effort.step:
@@ -359,34 +376,47 @@ class _Watched:
 
 
 def _without_data(network, update, runs: engine.Runs, x, targets) -> tuple[float, int]:
-    """Operations and largest memory (bytes) of a step, from shapes alone."""
+    """Operations and largest memory (bytes) of a step, from shapes alone.
+
+    Where an update looks at numbers, three forward passes stand for a step.
+    """
     count = len(runs.gamma)
 
-    def bare(value: torch.Tensor, lanes: int | None = count) -> torch.Tensor:
-        shape = value.shape if lanes is None else (lanes, *value.shape[1:])
-        return torch.empty(shape, dtype=value.dtype, device="meta")
+    def bare(value: torch.Tensor) -> torch.Tensor:
+        return torch.empty((count, *value.shape[1:]), dtype=value.dtype, device="meta")
 
-    with Counter(track_memory=True) as counter:
-        params = network.prepare({name: bare(value) for name, value in runs.start.items()})
-        frozen = {name: bare(value) for name, value in runs.frozen.items()}
-        memory = update.memory(params)
-        hyper = {"rate": bare(runs.rate), **{n: bare(v) for n, v in runs.more.items()}}
-        gamma = bare(runs.gamma)
-        _, gradient = network.loss_and_gradient(
-            {**params, **frozen}, bare(x), bare(targets), gamma.new_zeros(count, 1, 1), gamma
-        )
-        update.apply(params, gradient, memory, hyper)
-    network.release()
-    held = sum(value.nbytes for value in runs.start.values())
-    return counter.flops, counter.peak + 2 * held
+    start = {name: bare(value) for name, value in runs.start.items()}
+    frozen = {name: bare(value) for name, value in runs.frozen.items()}
+    gamma, state = bare(runs.gamma), checkpoints.state_of(network)
+    try:
+        with Counter(track_memory=True) as counter:
+            params = network.prepare(start)
+            memory = update.memory(params)
+            hyper = {"rate": bare(runs.rate), **{n: bare(v) for n, v in runs.more.items()}}
+            _, gradient = network.loss_and_gradient(
+                {**params, **frozen}, bare(x), bare(targets), gamma.new_zeros(count, 1, 1), gamma
+            )
+            update.apply(params, gradient, memory, hyper)
+        flops = counter.flops
+    except (NotImplementedError, RuntimeError):
+        with Counter(track_memory=True) as counter:
+            network.outputs({**network.prepare(start), **frozen}, bare(x))
+        flops = 3 * counter.flops
+    finally:
+        network.release()
+        if state is not None:
+            network.resume(state)
+    return flops, counter.peak + 2 * sum(value.nbytes for value in start.values())
 
 
 def _narrower(settings: list) -> Iterator[list]:
     """Runs like these of half, a quarter, ... of their width, where the settings allow it."""
-    width = getattr(settings[0], "width", None)
-    while width is not None and width // 2 >= NARROWEST:
-        width //= 2
-        try:
-            yield [type(s).model_validate(s.model_dump() | {"width": width}) for s in settings]
-        except ValidationError:
-            continue
+    for name in NARROWED:
+        size = getattr(settings[0], name, None) or 1
+        while size > 1:
+            size //= 2
+            try:
+                settings = [type(s).model_validate(s.model_dump() | {name: size}) for s in settings]
+            except ValidationError:
+                continue
+            yield settings

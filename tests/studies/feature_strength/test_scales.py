@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from regimes.config import WHOLE_SCALES
+from regimes.config import SCALES
 from regimes.studies.feature_strength.claims import MEASURES
 from tests.studies.feature_strength import made_up
 from tests.studies.made import CONFIG, Made, check_stored
@@ -22,7 +22,7 @@ def made():
     return Made(NAME, MEASURES, made_up.experiment, "network")
 
 
-@pytest.fixture(scope="module", params=[*WHOLE_SCALES, LOST])
+@pytest.fixture(scope="module", params=[*SCALES, LOST])
 def case(request):
     """Scale, perhaps with lost runs."""
     return request.param

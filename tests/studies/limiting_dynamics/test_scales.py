@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from regimes import plan
-from regimes.config import WHOLE_SCALES
+from regimes.config import SCALES
 from regimes.studies.limiting_dynamics.claims import MEASURES
 from regimes.studies.limiting_dynamics.experiments import KINDS
 from tests.studies.limiting_dynamics import made_up
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 NAME = "limiting_dynamics"
 STUDY = CONFIG.studies[NAME]
 # One more run of every training has diverged: with several seeds, and with a single one.
-CASES = [*WHOLE_SCALES, "laptop lost", "paper lost"]
+CASES = [*SCALES, "laptop lost", "paper lost"]
 
 
 @pytest.fixture(scope="module")

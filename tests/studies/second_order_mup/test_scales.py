@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from regimes import jobs, plan, store
-from regimes.config import WHOLE_SCALES
+from regimes.config import SCALES
 from regimes.studies.second_order_mup.claims import MEASURES
 from regimes.studies.second_order_mup.experiments import KINDS
 from tests.studies.made import CONFIG, Made, check_experiments_are_read, check_reads, check_stored
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 NAME = "second_order_mup"
 STUDY = CONFIG.studies[NAME]
-CASES = [*WHOLE_SCALES, "laptop lost", "gpu lost", "paper lost"]
+CASES = [*SCALES, "laptop lost", "gpu lost", "paper lost"]
 # Claims that are not a number, with the reason.
 UNKNOWN: dict[str, dict[str, str]] = {}
 # Claims in points in which a run that diverged counts with accuracy 0.
@@ -97,6 +97,8 @@ def test_every_figure_draws(case, made, figure, tmp_path):
 
 @pytest.mark.parametrize("figure", TABLES)
 def test_tables_have_rows(case, made, figure):
+    if figure not in plan.figures_at(CONFIG, case.split()[0], NAME):
+        pytest.skip("the scale lacks it")
     analyses = made.analyses(case)
     read = {name: analyses[name] for name in STUDY.figures[figure].analyses}
     module = importlib.import_module(f"regimes.studies.{NAME}.figures.{figure}")

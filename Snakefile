@@ -31,9 +31,11 @@ include: "workflow/rules/analyse.smk"
 if workflow.is_main_process:
     requested, only_looks = front.command_line()
     try:
-        front.check_targets(
+        scales = front.check_targets(
             CONFIG, requested, frozenset(r.name for r in workflow.rules)
         )
         FOLDER = None if only_looks else front.hold_folder()
+        if not only_looks:
+            front.clear_checkpoints(CONFIG, scales)
     except (ConfigError, front.AnotherCall) as error:
         stop(error)

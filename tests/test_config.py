@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,24 @@ def test_nearest_name():
 def test_repository_configuration_is_valid():
     config = Config(REPOSITORY)
     assert list(config.studies) == config.main.studies
+
+
+@pytest.mark.parametrize(
+    ("substitutes", "wrong"),
+    [("{cifar11: cifar10_jpeg}", "cifar11"), ("{mnist: mnst, cifar10: cifar10_jpeg}", "mnst")],
+)
+def test_substitutes_are_image_data_sets(substitutes, wrong, tmp_path):
+    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
+    main = tmp_path / "config/config.yaml"
+    main.write_text(main.read_text().replace("substitutes: {}", f"substitutes: {substitutes}"))
+    with pytest.raises(
+        ConfigError, match=f"got '{wrong}': no image data set; did you mean"
+    ) as error:
+        Config(tmp_path)
+    assert (
+        f"config.yaml:{main.read_text()[: main.read_text().index(wrong)].count(chr(10)) + 1}: "
+        in (str(error.value))
+    )
 
 
 def test_every_figure_has_caption_and_module():

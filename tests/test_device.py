@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from regimes import device
+from regimes import device, provenance
 from regimes.config import ConfigError
 
 
@@ -45,5 +45,5 @@ def test_environment_overrides_and_mistakes_are_named(monkeypatch):
 
 
 def test_hardware_is_described_for_readers():
-    text = device.describe(torch.device("cpu"))
+    text = provenance.describe(torch.device("cpu"))
     assert text.startswith("one of ") and text.endswith(")") and "()" not in text

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from regimes import plan
+from regimes import fingerprint, plan
 from regimes.config import SCALES, WHOLE_SCALES, Analysis, Config, ConfigError
 from regimes.studies.giant_step.settings import GiantSteps
 
@@ -194,17 +194,96 @@ def test_data_sets_are_replaced_by_those_the_user_has(value, expected):
     assert found == {"data": expected, "model": "cifar10"}
 
 
+def with_substitutes(folder, substitutes):
+    """Configuration of this repository with other data sets in place of some."""
+    shutil.copytree(REPOSITORY / "config", folder / "config")
+    main = folder / "config" / "config.yaml"
+    assert "substitutes: {}" in main.read_text()
+    main.write_text(main.read_text().replace("substitutes: {}", f"substitutes: {substitutes}"))
+    return Config(folder)
+
+
 def test_a_replaced_data_set_makes_other_runs(tmp_path):
-    shutil.copytree(REPOSITORY / "config", tmp_path / "config")
-    main = tmp_path / "config" / "config.yaml"
-    main.write_text(main.read_text().replace("{}", "{cifar10: cifar10_jpeg}"))
+    config = with_substitutes(tmp_path, "{cifar10: cifar10_jpeg}")
     place = ("exact_gauss_newton", "mini_batch_hard", "gpu")
-    own, other = (plan.batches(each, *place) for each in (CONFIG, Config(tmp_path)))
+    own, other = (plan.batches(each, *place) for each in (CONFIG, config))
     assert list(own) == list(other)
     for name in own:
         assert {run.data for run in own[name].runs} == {"cifar10"}
         assert {run.data for run in other[name].runs} == {"cifar10_jpeg"}
         assert own[name].digest != other[name].digest
-    main.write_text(main.read_text().replace("cifar10_jpeg}", "cifar11}"))
-    with pytest.raises(ConfigError, match="did you mean 'cifar10'"):
-        plan.batches(Config(tmp_path), *place)
+
+
+@pytest.mark.parametrize(
+    ("substitutes", "place", "reasons"),
+    [
+        (
+            "{cifar10: mnist}",
+            ("limiting_dynamics", "cifar_pretrain", "gpu"),
+            ["got 'mnist'", "limiting_dynamics", "'mnist_augmented"],
+        ),
+        (
+            "{mnist: cifar100}",
+            ("exact_gauss_newton", "mini_batch_easy", "gpu"),
+            ["got 'cifar100'", "did you mean", "data"],
+        ),
+    ],
+)
+def test_a_substitute_that_does_not_fit_is_to_blame_itself(substitutes, place, reasons, tmp_path):
+    config = with_substitutes(tmp_path, substitutes)
+    with pytest.raises(ConfigError) as caught:
+        plan.batches(config, *place)
+    message, key = str(caught.value), substitutes[1:].split(":")[0]
+    line = (tmp_path / "config/config.yaml").read_text().splitlines().index(
+        f"substitutes: {substitutes}"
+    )  # fmt: skip
+    assert message.startswith(f"{tmp_path}/config/config.yaml:{line + 1}: substitutes.{key} got")
+    assert f"config/studies/{place[0]}.yaml" not in message
+    for reason in reasons:
+        assert reason in message
+
+
+def test_mistakes_beside_a_substitute_are_the_studys_own(tmp_path):
+    config = with_substitutes(tmp_path, "{cifar10: cifar10_jpeg}")
+    file = tmp_path / "config/studies/exact_gauss_newton.yaml"
+    head, tail = file.read_text().split("  mini_batch_hard:", 1)
+    assert "data: cifar10," in tail
+    tail = tail.replace("data: cifar10,", "data: cifar10, depht: 3,", 1)
+    file.write_text(f"{head}  mini_batch_hard:{tail}")
+    with pytest.raises(ConfigError, match=r"exact_gauss_newton.yaml:\d+: .*depht"):
+        plan.batches(Config(config.root), "exact_gauss_newton", "mini_batch_hard", "images")
+
+
+# --- What a fingerprint of training is about ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changes"),
+    [
+        ("device.py", '"highest"', '"high"', True),
+        ("ensemble/programs.py", "width // 2", "width // 3", True),
+        ("provenance.py", "one of {os.cpu_count()} cores", "{os.cpu_count()} cores", False),
+        ("jobs.py", "TF32 off", "without TF32", False),
+    ],
+)
+def test_numeric_policy_is_part_of_what_results_depend_on(
+    file, old, new, changes, tmp_path, monkeypatch
+):
+    def forget():
+        caches = (fingerprint._tree, fingerprint.imports, fingerprint._module_digest, plan._code)
+        for cached in caches:
+            cached.cache_clear()
+
+    batch = plan.Batch("e", "n", "giant_steps", (settings(),))
+    before = plan.train_fingerprint("giant_step", batch)
+    source = tmp_path / "regimes"
+    shutil.copytree(fingerprint.SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (source / file).read_text()
+    assert old in text
+    (source / file).write_text(text.replace(old, new))
+    monkeypatch.setattr(fingerprint, "SOURCE", source)
+    forget()
+    try:
+        assert (plan.train_fingerprint("giant_step", batch) != before) == changes
+    finally:
+        forget()

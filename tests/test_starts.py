@@ -97,6 +97,22 @@ def train(config, experiment):
     return jobs.read_experiment(config, "smoke", STUDY, experiment)
 
 
+def test_only_what_is_handed_on_is_put_together(edited, monkeypatch):
+    """Networks of several sizes side by side are filled up to the largest."""
+    config = edited(("stages: [[0.1, 300], [0.02, 200], [0.005, 100]]", "stages: [[0.1, 5]]"))
+    assert {"weights", "train_loss", "diverged_at"} <= set(train(config, "mlp_pretrain").data_vars)
+    joined = []
+
+    def spy(parts):
+        joined.extend(set(part.data_vars) for part in parts)
+        return join(parts)
+
+    join = store.join_runs
+    monkeypatch.setattr(store, "join_runs", spy)
+    jobs.hand_on(config, "smoke", STUDY, "pretrained")
+    assert joined == [{"weights"}]
+
+
 def test_jobs_hand_on_and_train_anew_from_another_start(edited, capsys):
     short = ("stages: [[0.1, 300], [0.02, 200], [0.005, 100]]", "stages: [[0.1, 20]]")
     config = edited(short, ("evaluate_at: every 100}", "evaluate_at: ends}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -79,6 +80,28 @@ def test_values_exchanged_behind_a_valid_file_are_noticed(tmp_path):
     changed.to_netcdf(path)
     with pytest.raises(store.BadFile, match="checksum"):
         store.read_netcdf(path)
+
+
+def test_what_is_not_wanted_is_checked_and_not_kept(tmp_path):
+    path, count = tmp_path / "a.nc", 2**16
+    values = np.random.default_rng(0).standard_normal((12, 2, count))
+    large = {f"v{i}": (("run", "k"), value, NAMED) for i, value in enumerate(values)}
+    store.write_netcdf(path, dataset(2).assign(large), {"title": "t"})
+    tracemalloc.start()
+    found = store.read_netcdf(path, ["w", "unknown"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert set(found.data_vars) == {"w"} and list(found["run_id"].values) == ["r0", "r1"]
+    assert found["w"].attrs == NAMED and found.attrs["title"] == "t"
+    np.testing.assert_array_equal(found["w"], dataset(2)["w"])
+    assert peak < values.nbytes / 2  # one at a time, of twelve
+    assert "run_id" in store.read_netcdf(path, ["unknown"]).coords
+    with xr.open_dataset(path) as whole:
+        changed = whole.load()
+    changed["v3"].values[0, 0] += 1
+    changed.to_netcdf(path)
+    with pytest.raises(store.BadFile, match="checksum"):
+        store.read_netcdf(path, ["w"])
 
 
 def test_failure_leaves_the_old_file_and_no_litter(tmp_path):

@@ -20,6 +20,8 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from regimes.data.catalog import CATALOG
+
 Scale = Literal["smoke", "laptop", "images", "gpu", "paper"]
 SCALES: tuple[str, ...] = get_args(Scale)
 # Scales at which only some experiments have runs: figures that lack theirs are left out.
@@ -73,6 +75,10 @@ class RunSettings(_Strict):
         rates that moves with another setting. It raises ValueError for the user's mistakes.
         """
         return [point]
+
+    def pretrained(self) -> str | None:
+        """Network of torchvision whose weights the run reads (`regimes.data.files.weights`)."""
+        return None
 
 
 class ScaleConfig(_Strict):
@@ -390,16 +396,17 @@ class Config:
     def __init__(self, root: Path | str = "."):
         self.root = Path(root)
         self.folder = self.root / "config"
-        self.main, lines = _read(self.folder / "config.yaml", Main)
+        self.main, self._main_lines = _read(self.folder / "config.yaml", Main)
+        self._check_substitutes()
         available = [p.stem for p in sorted((self.folder / "studies").glob("*.yaml"))]
         self.studies: dict[str, Study] = {}
         self._lines: dict[str, dict[tuple, int]] = {}
         for i, study in enumerate(self.main.studies):
             if study not in available:
-                place = _place(self.folder / "config.yaml", lines, ("studies", i))
-                raise ConfigError(
-                    f"{place} got '{study}': there is no config/studies/{study}.yaml; "
-                    f"{nearest(study, available)}"
+                raise self.main_error(
+                    ("studies", i),
+                    f"got '{study}': there is no config/studies/{study}.yaml; "
+                    f"{nearest(study, available)}",
                 )
             self.studies[study], self._lines[study] = _read(self.path(study), Study)
             self._check_references(study)
@@ -413,9 +420,24 @@ class Config:
         place = _place(self.path(study), self._lines[study], location)
         return ConfigError(f"{place} {message}")
 
+    def main_error(self, location: tuple, message: str) -> ConfigError:
+        """Return an error that points at a key of ``config/config.yaml``."""
+        place = _place(self.folder / "config.yaml", self._main_lines, location)
+        return ConfigError(f"{place} {message}")
+
     def kinds(self, study: str) -> dict[str, type[RunSettings]]:
         """Run settings models of a study, by kind."""
         return importlib.import_module(f"regimes.studies.{study}.settings").KINDS
+
+    def _check_substitutes(self) -> None:
+        """Substitutes and what they stand for are image data sets."""
+        for name, other in self.main.substitutes.items():
+            for each in (name, other):
+                if each not in CATALOG:
+                    raise self.main_error(
+                        ("substitutes", name),
+                        f"got '{each}': no image data set; {nearest(each, CATALOG)}",
+                    )
 
     def _check_modules(self, study: str) -> None:
         """Each analysis and figure needs the module that bears its name."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import sys
-from pathlib import Path
 
 import torch
 
@@ -38,23 +36,6 @@ def choose(setting: str, scale: str) -> torch.device:
             "config/config.yaml, or ask for scale smoke or laptop"
         )
     return torch.device(name)
-
-
-def describe(device: torch.device) -> str:
-    """Name of the hardware that a job ran on, for the gallery page."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"one of {os.cpu_count()} cores ({_processor()})"
-
-
-def _processor() -> str:
-    """Model of the processor where the system tells it, else its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def set_policy() -> None:

@@ -3,7 +3,8 @@
 A fingerprint hashes the syntax trees of a module and of every module of this
 package that it imports, without comments, docstrings and layout. Modules that
 only carry data about (`config`, `plan`, `store`) stand outside; a format
-number represents them (`regimes.plan.FORMAT`). `ensemble.probing`, which only forecasts, is outside too.
+number represents them (`regimes.plan.FORMAT`). `ensemble.probing`, which only
+forecasts, is outside too.
 """
 
 from __future__ import annotations

@@ -31,8 +31,9 @@ import numpy as np
 from regimes import plan, store
 from regimes.config import Config, ConfigError, load, nearest
 
-PATIENCE = 120.0  # seconds that the attempts at the jobs of one experiment may take
-QUICK_PATIENCE = 10.0
+# Seconds after which no further job of an experiment is tried, and after which an attempt ends.
+PATIENCE = (20.0, 60.0)
+QUICK_PATIENCE = (3.0, 15.0)
 LARGEST_WRITTEN = 200e6  # bytes up to which a results file is written to learn its size
 
 
@@ -98,6 +99,8 @@ class Forecast:
         Largest memory of a job, bytes.
     problem : str
         Why jobs could not be tried.
+    missing : tuple of str
+        Data sets that are needed and not there; random numbers stood in for them.
     tried : float
         Processor seconds that the attempts took.
     """
@@ -110,6 +113,7 @@ class Forecast:
     steps: tuple[int, ...] = ()
     memory: float = 0.0
     problem: str = ""
+    missing: tuple[str, ...] = ()
     tried: float = 0.0
 
     @property
@@ -147,10 +151,11 @@ def try_experiment(task: Task) -> Forecast:
     import torch
 
     from regimes import device as devices
+    from regimes.data import files
 
     started = time.process_time()
     config = load(task.root)
-    os.environ.setdefault("REGIMES_DATA", config.main.data)
+    files.use_folder(config.main.data)
     devices.set_policy()
     device = torch.device(task.machine.device)
     importlib.import_module(f"regimes.studies.{task.study}.experiments")  # part of the start-up
@@ -158,9 +163,10 @@ def try_experiment(task: Task) -> Forecast:
     found: dict[int, Job] = {}
     steps: set[int] = set()
     results: dict[int, Any] = {}
-    problem, beyond = "", 0.0
+    problem, beyond, missing = "", 0.0, set()
+    soft, hard = QUICK_PATIENCE if task.quick else PATIENCE
     try:
-        with _silence(), _patience(QUICK_PATIENCE if task.quick else PATIENCE):
+        with _silence(), _patience(hard):
             given = _start_of(config, task)
             for place in spread(len(batches)):
                 job, probe, results[place] = _try_job(task, batches[place], device, given)
@@ -169,6 +175,9 @@ def try_experiment(task: Task) -> Forecast:
                     run.steps for run in batches[place].runs if hasattr(run, "steps")
                 }
                 beyond = max(beyond, probe.bytes_beyond)
+                missing |= probe.missing
+                if len(found) > 1 and time.process_time() - started > soft:
+                    break
     except _OutOfTime as error:
         problem = str(error)
     except ConfigError as error:
@@ -185,7 +194,8 @@ def try_experiment(task: Task) -> Forecast:
         tuple(jobs),
         (min(steps), max(steps)) if steps else (),
         beyond + _peak_memory(device),
-        "" if len(found) == len(batches) else problem,
+        problem,
+        tuple(sorted(missing)),
         time.process_time() - started,
     )
 
@@ -234,7 +244,7 @@ def spread(count: int) -> list[int]:
 
 
 def _completed(batches: Sequence[tuple[str, int]], found: Mapping[int, Job]) -> list[Job]:
-    """Jobs of all batches: those not tried cost, run for run, what their neighbours cost."""
+    """Jobs of all batches; run for run, those not tried cost what their neighbours suggest."""
     if not found:
         return []
     known = sorted(found)
@@ -243,13 +253,11 @@ def _completed(batches: Sequence[tuple[str, int]], found: Mapping[int, Job]) -> 
         if place in found:
             jobs.append(found[place])
             continue
-        each = {
-            what: runs
-            * float(
-                np.interp(place, known, [getattr(found[k], what) / found[k].runs for k in known])
-            )
-            for what in ("seconds", "flops", "disk")
-        }
+        each = {}
+        for what in ("seconds", "flops", "disk"):
+            # Sizes mostly grow by factors along a split axis.
+            logs = [np.log(max(getattr(found[k], what), 1e-9) / found[k].runs) for k in known]
+            each[what] = runs * float(np.exp(np.interp(place, known, logs)))
         jobs.append(Job(name, runs, rough=True, **each))
     return jobs
 
@@ -373,6 +381,7 @@ def calibrate(config: Config, scale: str, study: str) -> Machine:
     import torch
 
     from regimes import device as devices
+    from regimes import provenance
 
     devices.set_policy()
     device = devices.choose(config.main.device, scale)
@@ -385,7 +394,7 @@ def calibrate(config: Config, scale: str, study: str) -> Machine:
         before = _seconds_of_children()
         subprocess.run(command, check=True, capture_output=True)
         seconds.append(_seconds_of_children() - before)
-    return Machine(device.type, devices.describe(device), min(seconds), rates)
+    return Machine(device.type, provenance.describe(device), min(seconds), rates)
 
 
 def _seconds_of_children() -> float:
@@ -499,8 +508,11 @@ COLUMNS = (
     "peak_memory_bytes",
     "disk_bytes",
     "rough",
+    "missing_data",
     "problem",
 )
+
+HEADINGS = ("experiment", "jobs", "runs", "steps", "FLOP", "time", "longest", "memory", "disk")
 
 
 def rows(forecasts: Sequence[Forecast], start_up: float) -> list[dict[str, Any]]:
@@ -522,6 +534,7 @@ def rows(forecasts: Sequence[Forecast], start_up: float) -> list[dict[str, Any]]
             each.memory if known else None,
             each.total("disk") if known else None,
             each.rough,
+            "; ".join(each.missing),
             each.problem,
         )
         found.append(dict(zip(COLUMNS, numbers, strict=True)))
@@ -583,6 +596,13 @@ def show(
         for each in of_study:
             if each.problem:
                 console.print(f"{each.experiment}: {each.problem}", markup=False, highlight=False)
+        missing = sorted({name for each in of_study for name in each.missing})
+        if missing:
+            console.print(
+                f"Data that are not in the data folder yet: {', '.join(missing)}. Times were taken "
+                "with random numbers in their place.",
+                highlight=False,
+            )
         console.print()
     known = [job.seconds + machine.start_up for each in forecasts for job in each.jobs]
     side = "one GPU" if machine.device == "cuda" else f"{cores} cores"

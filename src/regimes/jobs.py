@@ -6,11 +6,12 @@ refuses to run if configuration or code changed after Snakemake planned it.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +94,11 @@ def train_batch(
 ) -> None:
     """Train the missing runs of a batch and write its file and sidecar.
 
-    Runs that the file already holds, trained by the same code, keep their bits. What a killed job
-    had trained of the others is gone on with (`regimes.ensemble.checkpoints`).
+    Runs that the file already holds, trained by the same code on the same data, keep their bits.
+    What a killed job had trained of the others is gone on with (`regimes.ensemble.checkpoints`).
     """
     from regimes import device as devices
+    from regimes.data import files
     from regimes.ensemble import checkpoints
 
     seconds = checkpoints.interval()
@@ -107,22 +109,38 @@ def train_batch(
     check_unchanged("code", code, fingerprint)
     devices.set_policy()
     device = devices.choose(config.main.device, scale)
-    os.environ.setdefault("REGIMES_DATA", config.main.data)
+    files.use_folder(config.main.data)
     path = paths.batch(scale, study, experiment, name)
     folder = paths.checkpoints(scale, study, experiment, name)
     old = _finished_runs(path, fingerprint, batch.start)
-    done = set() if old is None else set(map(str, old["run_id"].values))
-    missing = [run for run in batch.runs if plan.run_id(batch.kind, run) not in done]
+    finished, missing = _divided(batch, old)
     started = time.perf_counter()
-    parts = [] if old is None else [old]
+    # Files are needed only to train: a selection of finished runs carries over what they read.
+    data = _data_of(batch.runs) if missing else json.loads(old.attrs.get("data", "{}"))
+    if missing and finished and not _read_what_is_there(old, finished):
+        print("the finished runs were trained on other data: training the batch anew", flush=True)
+        old, missing = None, batch.runs
+    parts, earlier = [] if old is None else [old], []
+
+    def session() -> dict[str, object]:
+        found = provenance.session(config.root, time.perf_counter() - started)
+        return found | {"hardware": provenance.describe(device), "trained": 0}
+
     if missing:
         print(f"training {len(missing)} of {len(batch.runs)} runs on {device}", flush=True)
         module = importlib.import_module(f"regimes.studies.{study}.experiments")
         given = {}
         if entry.start is not None:
             given["start"] = _start_of(config, scale, study, entry.start)
-        identity = {"code": fingerprint, "start": batch.start, "device": device.type}
-        with checkpoints.kept(folder, seconds, identity):
+        identity = {
+            "code": fingerprint,
+            "data": plan.digest(data, 64),
+            "start": batch.start,
+            "device": device.type,
+            # Its model decides which instructions libraries use; a GPU promises no bits anyway.
+            "processor": provenance.processor() if device.type == "cpu" else "",
+        }
+        with checkpoints.kept(folder, seconds, identity, session) as earlier:
             new = module.KINDS[batch.kind](missing, device, **given)
         parts.append(with_hyperparameters(new, batch.kind, missing))
     wanted = [plan.run_id(batch.kind, run) for run in batch.runs]
@@ -145,24 +163,46 @@ def train_batch(
     }
     if entry.start is not None:
         attributes |= {"start": entry.start, "start_lineage": batch.start}
-    if data := _data_of(batch):
+    if data:
         attributes["data"] = data
     store.write_netcdf(path, joined, attributes)
-    session = provenance.session(config.root, time.perf_counter() - started)
-    session["hardware"] = devices.describe(device)
-    session["trained"] = len(missing)
-    store.write_json(sidecar, {"sessions": [*history, session], "runs": len(wanted)})
+    sessions = [*history, *earlier, session() | {"trained": len(missing)}]
+    store.write_json(sidecar, {"sessions": sessions, "runs": len(wanted)})
     checkpoints.discard(folder)
 
 
-def _data_of(batch: plan.Batch) -> dict[str, str]:
-    """Image files that the runs of a batch read: data set and part, digest of the pixels."""
+def _divided(
+    batch: plan.Batch, old: xr.Dataset | None
+) -> tuple[list[RunSettings], list[RunSettings]]:
+    """Runs of a batch that are finished, and those that are missing."""
+    done = set() if old is None else set(map(str, old["run_id"].values))
+    finished, missing = [], []
+    for run in batch.runs:
+        (finished if plan.run_id(batch.kind, run) in done else missing).append(run)
+    return finished, missing
+
+
+def _read_what_is_there(old: xr.Dataset, finished: Iterable[RunSettings]) -> bool:
+    """Whether finished runs were trained on the data that are in the data folder now."""
+    read = json.loads(old.attrs.get("data", "{}"))
+    return all(read.get(name) == digest for name, digest in _data_of(finished).items())
+
+
+def _data_of(runs: Iterable[RunSettings]) -> dict[str, str]:
+    """Files that runs read: parts of data sets with SHA-256 of pixels and of labels, weights."""
     from regimes.data import catalog, files, images
 
-    named = {getattr(run, field, None) for run in batch.runs for field in plan.DATA_FIELDS}
+    named = {getattr(run, field, None) for run in runs for field in plan.DATA_FIELDS}
+    found = {}
     for name in sorted(filter(None, map(catalog.beginning, filter(None, named)))):
-        images.load(name)  # mapped already, unless a killed job had trained all of it
-    return files.used()
+        loaded, tested = images.load(name), catalog.CATALOG[name].test_of or name
+        for part, held in ((f"{name}/train", loaded.train), (f"{tested}/test", loaded.test)):
+            found[part] = files.used()[part]
+            found[f"{part}/label"] = hashlib.sha256(held.label.astype("<i8")).hexdigest()
+    for name in sorted(filter(None, {run.pretrained() for run in runs})):
+        files.weights(name)
+        found[f"torchvision/{name}"] = files.used()[f"torchvision/{name}"]
+    return found
 
 
 def _start_of(config: Config, scale: str, study: str, name: str) -> xr.Dataset:
@@ -187,8 +227,21 @@ def _common_settings(runs: Sequence[RunSettings]) -> dict[str, object]:
     return {k: v for k, v in dumped[0].items() if all(d[k] == v for d in dumped)}
 
 
-def read_experiment(config: Config, scale: str, study: str, experiment: str) -> xr.Dataset:
+def read_experiment(
+    config: Config,
+    scale: str,
+    study: str,
+    experiment: str,
+    wanted: Collection[str] | None = None,
+) -> xr.Dataset:
     """All planned runs of an experiment, in the order of its grids.
+
+    Parameters
+    ----------
+    config, scale, study, experiment
+        Where.
+    wanted
+        Variables that are read where there are such; None for all. Coordinates of the runs always.
 
     Raises
     ------
@@ -197,7 +250,7 @@ def read_experiment(config: Config, scale: str, study: str, experiment: str) -> 
     """
     parts = [
         store.select_runs(
-            store.read_netcdf(paths.batch(scale, study, experiment, name)),
+            store.read_netcdf(paths.batch(scale, study, experiment, name), wanted),
             [plan.run_id(batch.kind, run) for run in batch.runs],
         )
         for name, batch in plan.batches(config, study, experiment, scale).items()
@@ -219,14 +272,15 @@ def hand_on(config: Config, scale: str, study: str, start: str, digest: str = ""
     entry = config.studies[study].starts[start]
     lineage = plan.digest(plan.start_lineage(config, scale, study, start))
     check_unchanged("configuration", digest, lineage)
-    trained = read_experiment(config, scale, study, entry.experiment)
+    trained = read_experiment(config, scale, study, entry.experiment, entry.keep)
     for index, name in enumerate(entry.keep):
         if name not in trained.data_vars:
+            known = read_experiment(config, scale, study, entry.experiment).data_vars
             raise config.error(
                 study,
                 ("starts", start, "keep", index),
                 f"got '{name}': runs of {entry.experiment} have no such variable; "
-                f"{nearest(name, map(str, trained.data_vars))}",
+                f"{nearest(name, map(str, known))}",
             )
     attributes = {
         "title": entry.title,
@@ -324,35 +378,62 @@ def draw(config: Config, scale: str, study: str, figure: str, code: str = "") ->
 
 
 def make_data(config: Config, name: str, device: str = "", epochs: int | None = None) -> None:
-    """Make a generated data set, or what is missing of it, in the data folder.
+    """Get an image data set ready before runs need it: make, fetch or decode what is missing.
 
     Parameters
     ----------
     config
         Folder of the data and device, unless the environment or ``device`` says otherwise.
     name
-        A name in `regimes.plan.GENERATED`.
+        A name in `regimes.data.catalog.CATALOG`. Those in `regimes.plan.GENERATED` are made in
+        the data folder, others are fetched where they can be, and decoded.
     device
-        As in the configuration; empty for the configuration's.
+        Where a generated set is made, as in the configuration; empty for the configuration's.
     epochs
-        Passes over the training images; None for the default.
+        Passes over the training images of a generated set; None for the default.
 
     Raises
     ------
     ConfigError
-        If the name or the number is wrong, there is no GPU and the CPU was not asked for, or
-        files are damaged or were made by other settings.
+        If the name or the number is wrong, there is no GPU and the CPU was not asked for, files
+        are missing, damaged or were made by other settings, or the folder cannot be written to.
     """
-    from regimes import device as devices
-    from regimes.data import catalog, diffusion, files, images
+    from regimes.data import catalog, files
 
-    if name not in plan.GENERATED:
-        raise ConfigError(f"make: no generated data set '{name}'; {nearest(name, plan.GENERATED)}")
+    if name not in catalog.CATALOG:
+        raise ConfigError(f"make: no image data set '{name}'; {nearest(name, catalog.CATALOG)}")
     if epochs is not None and epochs < 1:
         raise ConfigError(f"--epochs: got {epochs}; must be 1 or more")
-    os.environ.setdefault("REGIMES_DATA", config.main.data)
+    files.use_folder(config.main.data)
+    if name in plan.GENERATED:
+        folder = files.folder() / name
+        try:
+            _generate(config, name, folder, device, epochs)
+        except OSError as error:
+            raise ConfigError(
+                f"make: {folder.absolute()} cannot be written to ({error.strerror or error}); make "
+                "it writable, or copy the data to a folder that is and name this one "
+                "(config/config.yaml, data, or environment REGIMES_DATA)"
+            ) from None
+        return
+    if device or epochs is not None:
+        raise ConfigError(
+            f"make: --device and --epochs are for generated data sets "
+            f"({', '.join(plan.GENERATED)}), and {name} is none; leave them out"
+        )
+    source = catalog.CATALOG[name]
+    for part, origin in zip(catalog.PARTS, (name, source.test_of or name), strict=True):
+        held = files.decoded(catalog.CATALOG[origin], part)
+        print(f"{origin}, {part}: {len(held.label)} images are in {files.cache()}", flush=True)
+
+
+def _generate(config: Config, name: str, folder: Path, device: str, epochs: int | None) -> None:
+    """Make the files of a generated data set that are missing: see `make_data`."""
+    from regimes import device as devices
+    from regimes.data import catalog, diffusion, images
+
     settings = diffusion.Diffusion() if epochs is None else diffusion.Diffusion(epochs=epochs)
-    source, folder = catalog.CATALOG[name], files.folder() / name
+    source = catalog.CATALOG[name]
     if diffusion.complete(folder, settings, source.shape):
         print(f"{folder} is complete", flush=True)
         return

@@ -23,14 +23,16 @@ from regimes import fingerprint
 from regimes.config import (
     PARTIAL_SCALES,
     Config,
+    ConfigError,
     Figure,
     RunSettings,
     ScaleConfig,
     explain,
     nearest,
 )
+from regimes.data import catalog
 
-# Raised whenever a change of `store`, `config`, `plan` or `data.files`, outside the code
+# Raised whenever a change of `store`, `jobs`, `config`, `plan` or `data.files`, outside the code
 # fingerprint, changes what a results file holds.
 FORMAT = 1
 
@@ -163,8 +165,7 @@ def batches(config: Config, study: str, experiment: str, scale: str) -> dict[str
         ]
         for point in _grid_points(config, study, (*here, "grids", index), grid):
             values = {**definition.settings, **found.settings, **point}
-            values = _substituted(config.main.substitutes, values)
-            for run in _runs_of(config, study, model, values, sources):
+            for run in _fitting_runs(config, study, experiment, model, values, sources):
                 identity = run_id(definition.train, run)
                 if identity in runs:
                     raise config.error(
@@ -184,12 +185,54 @@ def _substituted(substitutes: Mapping[str, str], values: dict[str, Any]) -> dict
     """
     values = dict(values)
     for field in DATA_FIELDS.intersection(values):
-        for name, other in substitutes.items():
-            text = f"{values[field]}_"
-            if text.startswith(f"{name}_") and not text.startswith(f"{other}_"):
-                values[field] = f"{other}_{text[len(name) + 1 :]}".removesuffix("_")
-                break
+        name = catalog.beginning(str(values[field]))
+        if name in substitutes:
+            values[field] = substitutes[name] + values[field].removeprefix(name)
     return values
+
+
+def _fitting_runs(
+    config: Config,
+    study: str,
+    experiment: str,
+    model: type[RunSettings],
+    values: dict[str, Any],
+    sources: list[tuple[tuple, dict[str, Any]]],
+) -> list[RunSettings]:
+    """Validated runs of one grid point, with the data sets that the user has.
+
+    Raises
+    ------
+    ConfigError
+        If the point is wrong, or if it is right but not with a substitute in it.
+    """
+    substitutes = config.main.substitutes
+    other = _substituted(substitutes, values)
+    try:
+        return list(_runs_of(config, study, model, other, sources))
+    except ConfigError:
+        if other == values or _refusal(model, values):
+            raise
+        field = next(field for field in sorted(DATA_FIELDS) if other.get(field) != values[field])
+        name = catalog.beginning(values[field])
+        raise config.main_error(
+            ("substitutes", name),
+            f"got '{substitutes[name]}': cannot stand for '{name}' in {study}, experiment "
+            f"{experiment}, {field}: {values[field]}; there {_refusal(model, other)}",
+        ) from None
+
+
+def _refusal(model: type[RunSettings], values: dict[str, Any]) -> str:
+    """Why settings are refused, empty if they are not."""
+    try:
+        for each in model.expand(values):
+            model.model_validate(each)
+    except ValidationError as error:
+        location, message = explain(error, model)
+        return f"{'.'.join(map(str, location))} {message}".strip()
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _runs_of(
@@ -273,40 +316,41 @@ def generated_data(batch: Batch) -> list[str]:
 
 
 def train_fingerprint(study: str, batch: Batch) -> str:
-    """Fingerprint of the code that a batch's results depend on."""
+    """Fingerprint of the code that a batch's results depend on, the numeric policy included."""
     entries: dict[str, set[str]] = {}
     for field, table in type(batch.runs[0]).TABLES.items():
         entries.setdefault(table, set()).update(str(getattr(run, field)) for run in batch.runs)
-    module = f"regimes.studies.{study}.experiments"
-    return _code(module, tuple(sorted((t, tuple(sorted(n))) for t, n in entries.items())))
+    modules = (f"regimes.studies.{study}.experiments", "regimes.device")
+    named = tuple(sorted((table, tuple(sorted(names))) for table, names in entries.items()))
+    return _code(modules, named)
 
 
 @functools.cache
-def _code(module: str, entries: tuple = ()) -> str:
-    found = fingerprint.of_modules([module], {t: set(n) for t, n in entries})
+def _code(modules: tuple[str, ...], entries: tuple = ()) -> str:
+    found = fingerprint.of_modules(modules, {t: set(n) for t, n in entries})
     return digest([FORMAT, found], 32)
 
 
 def analysis_fingerprint(study: str, analysis: str) -> str:
     """Fingerprint of an analysis module and all it imports."""
-    return _code(f"regimes.studies.{study}.analyses.{analysis}")
+    return _code((f"regimes.studies.{study}.analyses.{analysis}",))
 
 
 def figure_fingerprint(study: str, figure: str) -> str:
     """Fingerprint of a figure's module and all it imports."""
-    return _code(f"regimes.studies.{study}.figures.{figure}")
+    return _code((f"regimes.studies.{study}.figures.{figure}",))
 
 
 def claims_fingerprint(study: str) -> str:
     """Fingerprint of a study's measures, the estimators and the verdict."""
-    return _code(f"regimes.studies.{study}.claims")
+    return _code((f"regimes.studies.{study}.claims",))
 
 
 @functools.cache
 def gallery_fingerprint() -> str:
     """Fingerprint of the page: its module and its template."""
     template = fingerprint.SOURCE / "plot" / "templates" / "gallery.html"
-    return digest([_code("regimes.plot.gallery"), template.read_text(encoding="utf-8")], 32)
+    return digest([_code(("regimes.plot.gallery",)), template.read_text(encoding="utf-8")], 32)
 
 
 def experiments_at(config: Config, scale: str, study: str, analysis: str) -> list[str]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import os
 import platform
 import resource
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("torch", "numpy", "scipy", "xarray", "netCDF4", "pandas", "matplotlib")
 
@@ -24,8 +30,12 @@ def package_versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def git_commit(root: Path | str) -> str:
-    """Commit of the checkout, with ``+`` where files differ from it; empty without git."""
+    """Commit of the checkout, with ``+`` where files differ from it; empty without git.
+
+    As it was when this process asked first: a job imports its code at its start.
+    """
     try:
         commit = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "HEAD"],
@@ -44,6 +54,25 @@ def git_commit(root: Path | str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return commit + ("+" if dirty else "")
+
+
+def describe(device: torch.device) -> str:
+    """Name of the hardware that a job ran on, for the gallery page."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return f"one of {os.cpu_count()} cores ({processor()})"
+
+
+def processor() -> str:
+    """Model of the processor where the system tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def peak_memory_mb() -> float:

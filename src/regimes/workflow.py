@@ -8,12 +8,13 @@ import functools
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import IO
 
 from regimes import paths, plan
-from regimes.config import SCALES, Config, ConfigError, nearest
+from regimes.config import SCALES, WHOLE_SCALES, Config, ConfigError, nearest
 
 LOCK = Path(".snakemake/regimes.lock")
 # Commands that only look or tidy; they need no lock.
@@ -73,6 +74,39 @@ def hold_folder() -> IO[str]:
     return handle
 
 
+def clear_checkpoints(config: Config, scales: set[str]) -> list[Path]:
+    """Remove checkpoints of batches that are no longer planned; nothing would ever read them.
+
+    Only while this call holds the folder, so that no job of another one is writing to them.
+
+    Parameters
+    ----------
+    scales
+        Those that `check_targets` has planned; others are left alone, as are studies that
+        ``config.yaml`` does not list.
+
+    Returns
+    -------
+    list of Path
+        The folders that are removed.
+    """
+    found = []
+    for scale in sorted(scales):
+        for study, entry in config.studies.items():
+            kept = {
+                paths.checkpoints(scale, study, experiment, name)
+                for experiment, definition in entry.experiments.items()
+                if definition.at(scale) is not None
+                for name in plan.batches(config, study, experiment, scale)
+            }
+            folders = Path().glob(paths.checkpoints(scale, study, "*", "*"))
+            found += [folder for folder in sorted(folders) if str(folder) not in kept]
+    for folder in found:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"removed checkpoints of a batch that is not planned: {folder}", file=sys.stderr)
+    return found
+
+
 def check_targets(config: Config, targets: frozenset[str], rules: frozenset[str]) -> set[str]:
     """Check the requested targets and plan the scales that they name.
 
@@ -92,7 +126,7 @@ def check_targets(config: Config, targets: frozenset[str], rules: frozenset[str]
     ------
     ConfigError
         For an unknown scale, study, figure, analysis or batch: the target and
-        the nearest valid ones.
+        the nearest valid ones. For a scale at which no study has figures.
     """
     scales = set()
     for target in targets or {"figures/all"}:
@@ -101,6 +135,13 @@ def check_targets(config: Config, targets: frozenset[str], rules: frozenset[str]
         else:
             scales.add(_check_target(config, target))
     for scale in sorted(scales):
+        if not plan.studies_at(config, scale):
+            raise config.main_error(
+                ("studies",),
+                f"got {', '.join(config.studies)}: no figures at scale '{scale}', which has only "
+                f"those of some studies; add one that has, or ask for another scale "
+                f"({', '.join(WHOLE_SCALES)})",
+            )
         for study, entry in config.studies.items():
             for name, experiment in entry.experiments.items():
                 if experiment.at(scale) is not None:

@@ -16,6 +16,13 @@ from PIL import Image
 from regimes.data.catalog import CATALOG, PARTS, Source
 
 SAMPLES = (60, 20)
+# Of a set of which only shapes and counts are known.
+UNKNOWN = {
+    "digests": (None, None),
+    "label_digests": (None, None),
+    "balanced": False,
+    "moments": None,
+}
 
 
 def made_pixels(source: Source, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -90,11 +97,10 @@ def _write_arrays(home: Path, source: Source, pixels: np.ndarray, label: np.ndar
 def expect(
     patch: pytest.MonkeyPatch, name: str, samples: tuple[int, int] = SAMPLES, **changed
 ) -> Source:
-    """Let the catalog expect a made-up set: its counts, and no known digest or statistics."""
+    """Let the catalog expect a made-up set: its counts, and nothing known of its content."""
     known = CATALOG[name]
     counts = known.samples if known.arrays is not None else samples
-    given = {"samples": counts, "digests": (None, None), "moments": None} | changed
-    source = known._replace(**given)
+    source = known._replace(**({"samples": counts} | UNKNOWN | changed))
     patch.setitem(CATALOG, name, source)
     return source
 

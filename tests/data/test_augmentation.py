@@ -26,6 +26,7 @@ RNG = np.random.default_rng(0)
 IMAGES = torch.from_numpy(RNG.standard_normal((9, 3, 12, 10)))
 MEAN, DEVIATION = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 FILL = (0.5, -1.0, 2.0)
+FLOATS = (torch.float32, torch.float64)
 OUTSIDE = "grid-constant"  # scipy's name for interpolating between the edge and a constant
 
 EVERY = {
@@ -254,6 +255,21 @@ def test_nothing_is_used_that_deterministic_mode_forbids(name, device):
         torch.set_deterministic_debug_mode(mode)
         torch.utils.deterministic.fill_uninitialized_memory = filled
     np.testing.assert_allclose(found.cpu(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_constants_are_made_once_for_each_device_and_precision(name, monkeypatch):
+    augment, numbers = EVERY[name], drawn(EVERY[name])
+    expected = {dtype: augment.apply(IMAGES.to(dtype), numbers) for dtype in FLOATS}
+
+    def copied(*_, **__):
+        raise AssertionError("a copy to the device in every step")
+
+    for maker in ("tensor", "as_tensor"):
+        monkeypatch.setattr(torch, maker, copied)
+    for dtype, wanted in expected.items():
+        again = augment.apply(IMAGES.to(dtype), numbers)
+        assert again.dtype == dtype and torch.equal(again, wanted)
 
 
 def test_integers_below_a_count_never_reach_it():

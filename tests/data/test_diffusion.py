@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
+import types
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 
 from regimes import jobs
 from regimes.config import Config, ConfigError
-from regimes.data import diffusion, images, tasks
+from regimes.data import diffusion, files, images, tasks
 from regimes.data.diffusion import Diffusion, Schedule, Training, draw, draw_part, guided, make
 from regimes.nn.unet import ContextUNet
 from tests.data import made_images
@@ -171,6 +173,18 @@ def test_the_rate_falls_linearly_over_the_epochs():
     np.testing.assert_allclose(rates, np.array([3, 2, 1]) / 3 * TOY.rate)
 
 
+@pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")
+def test_what_is_resumed_goes_where_the_model_and_the_optimizer_want_it(tmp_path):
+    """Adam counts steps on the CPU, wherever the model is: on "meta", where nothing is stored."""
+    training = Training(*two_classes(8), TOY, CPU)
+    training.epoch()
+    training.save(tmp_path / "model.pt", "{}")
+    resumed = Training(*two_classes(8), TOY, torch.device("meta"))
+    resumed.resume(tmp_path / "model.pt", "{}")
+    for state in resumed.optimizer.state.values():
+        assert state["step"] == 1 and not state["step"].is_meta and state["exp_avg"].is_meta
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -293,10 +307,32 @@ def test_damaged_files_are_refused_by_name(whole, tmp_path):
     np.savez(folder / "part-1.npz", pictures=np.zeros((12, 1, 8, 8)))
     with pytest.raises(ConfigError, match=r"part-1\.npz: is no archive"):
         diffusion.complete(folder, TOY, (1, 8, 8))
+    images = np.zeros((12, 1, 8, 8), np.float16)
+    images[7, 0, 3, 3] = np.inf
+    np.savez(folder / "part-1.npz", images=images, label=np.zeros(12))
+    with pytest.raises(ConfigError, match=r"part-1\.npz: 1 of its 12 images .*not finite"):
+        diffusion.complete(folder, TOY, (1, 8, 8))
     for content in (b"", b"no checkpoint", (whole / "model.pt").read_bytes()[:3000]):
         (folder / "model.pt").write_bytes(content)
         with pytest.raises(ConfigError, match=r"model\.pt: is no checkpoint"):
             make(folder, *two_classes(), "toy", TOY, CPU)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e6])  # the latter is infinite in float16
+def test_images_that_are_not_finite_are_never_written(value, tmp_path, monkeypatch):
+    calls = []
+
+    def drawn(model, label, *_):
+        calls.append(None)
+        x = torch.zeros(len(label), 1, 8, 8)
+        if len(calls) == 4:  # in the second part
+            x[1, 0, 2, 3] = value
+        return x
+
+    monkeypatch.setattr(diffusion, "draw", drawn)
+    with pytest.raises(ConfigError, match=r"part-1.npz: not written, 1 of its 12 .*not finite"):
+        make(tmp_path, *two_classes(), "toy", dataclasses.replace(TOY, epochs=1), CPU)
+    assert sorted(files_of(tmp_path)) == ["part-0.npz"]
 
 
 @pytest.mark.parametrize("changes", [{"drawn_together": 7}, {"part_size": 13}])
@@ -348,8 +384,44 @@ def test_the_job_makes_a_stream_that_runs_can_read(data, capsys):
     assert (data / "mnist1m" / "metadata.json").stat().st_mtime_ns == stamp
 
 
+def test_a_folder_that_cannot_be_written_to_gives_one_message(data, monkeypatch):
+    jobs.make_data(CONFIG, "mnist1m", "cpu")
+    for name in ("model.pt", "metadata.json"):  # parts made elsewhere
+        (data / "mnist1m" / name).unlink()
+
+    def refuse(path, value):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(diffusion.store, "write_json", refuse)
+    with pytest.raises(ConfigError, match=r"mnist1m cannot be written to \(Permission denied\)"):
+        jobs.make_data(CONFIG, "mnist1m", "cpu")
+
+
+def test_the_job_decodes_data_sets_ahead_of_time(data, monkeypatch, capsys):
+    for _ in range(2):
+        jobs.make_data(CONFIG, "mnist")
+        said = capsys.readouterr().out.splitlines()
+        assert [line.split(" are in")[0] for line in said] == [
+            "mnist, train: 40 images",
+            "mnist, test: 20 images",
+        ]
+        assert len(list((data.parent / "decoded").glob("mnist-*-label.npy"))) == 2
+        monkeypatch.setattr(files, "_decode", None)  # must not be called again
+    with pytest.raises(ConfigError, match="no train images of CIFAR-5M"):
+        jobs.make_data(CONFIG, "cifar5m")
+    with pytest.raises(ConfigError, match=r"--epochs are for .*\(mnist1m\), and mnist is none"):
+        jobs.make_data(CONFIG, "mnist", epochs=3)
+
+
+def test_an_empty_variable_leaves_the_configured_folder(data, monkeypatch, tmp_path):
+    monkeypatch.setenv("REGIMES_DATA", "")
+    main = types.SimpleNamespace(data=str(tmp_path / "configured"), device="auto")
+    with pytest.raises(ConfigError, match=f"in {tmp_path}/configured/cifar10_jpeg"):
+        jobs.make_data(types.SimpleNamespace(main=main), "cifar10_jpeg")
+
+
 def test_requests_of_the_job_that_make_no_sense(data, monkeypatch):
-    with pytest.raises(ConfigError, match="no generated data set 'mnist2m'; did you mean"):
+    with pytest.raises(ConfigError, match="no image data set 'mnist2m'; did you mean"):
         jobs.make_data(CONFIG, "mnist2m")
     with pytest.raises(ConfigError, match="--epochs: got 0; must be 1 or more"):
         jobs.make_data(CONFIG, "mnist1m", epochs=0)

@@ -14,6 +14,8 @@ import types
 import warnings
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -45,6 +47,15 @@ def test_catalog_is_consistent(name):
     if source.hub is not None:
         assert len(source.hub.revision) == 40 and source.hub.repository.count("/") == 1
     assert source.test_of is None or CATALOG[source.test_of].shape == source.shape
+    known = [*source.digests, *source.label_digests]
+    assert all(digest is None or len(bytes.fromhex(digest)) == 32 for digest in known)
+    if source.balanced:
+        assert not any(count % source.classes for count in source.samples)
+    if source.moments is not None and source.moments.part == "train":
+        unit = 1 if source.kind == "float16" else 255
+        given = np.array(source.moments[1:3]) / unit
+        # CIFAR-100 is standardized with rounded numbers.
+        np.testing.assert_allclose(given, [source.mean, source.deviation], atol=4e-3)
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar100", "tinyimagenet", "cifar10_jpeg"])
@@ -150,6 +161,18 @@ def rewrite(path, source, change_images=None, change_label=None, names=None):
     write_parquet(path, content[: len(label)], columns)
 
 
+def with_text(path, source):
+    kind = pyarrow.struct([("bytes", pyarrow.string()), ("path", pyarrow.string())])
+    rows = pyarrow.array([{"bytes": "iVBORw0", "path": None}] * 60, kind)
+    table = pyarrow.table({source.image: rows, source.label: [0] * 60})
+    pyarrow.parquet.write_table(table, path)
+
+
+def link_to_nothing(path, source):
+    path.unlink()
+    path.symlink_to(path.parent / "not there")
+
+
 def set_at(row, value):
     return lambda rows, *_: rows.__setitem__(row, value)
 
@@ -180,8 +203,10 @@ BAD = {
     "no label": (lambda p, s: rewrite(p, s, change_label=set_at(5, None)), "row 5 has no label"),
     "not an image": (
         lambda p, s: rewrite(p, s, set_at(17, b"not an image")),
-        "row 17: is not an image that can be decoded",
+        r"row 17: is not an image that can be decoded \(no known image format\)$",
     ),
+    "images as text": (with_text, "field 'bytes' of column 'img' is string, expected binary"),
+    "a dangling link": (link_to_nothing, r"parquet: is a link to a file that is not there; mend"),
     "an image cut short": (
         lambda p, s: rewrite(p, s, lambda c, x: c.__setitem__(3, c[3][:-300])),
         "row 3: is not an image that can be decoded",
@@ -244,8 +269,104 @@ def test_channel_statistics_tell_a_set_from_its_look_alikes(change, message, fol
     if message is None:
         assert files.decoded(source, "train").pixels.shape == (60, 3, 32, 32)
     else:
+        with pytest.raises(ConfigError, match=f"{message}.*prepared differently.*fetch the files"):
+            files.decoded(source, "train")
+
+
+@pytest.mark.parametrize("name", ["cifar5m", "tinyimagenet"])
+def test_sets_without_digest_are_told_from_noise(name, folder, monkeypatch):
+    source = expect(monkeypatch, name, moments=CATALOG[name].moments)
+    make(folder, name)
+    with pytest.raises(ConfigError, match="channel means are 12.*prepared differently"):
+        files.decoded(source, "train")
+    assert kept(folder) == []
+
+
+def rewrite_digits(home, change):
+    path = home / "part-3.npz"
+    with np.load(path) as archive:
+        pixels, label = archive["images"], archive["label"]
+    np.savez(path, images=change(pixels), label=label)
+
+
+def replaced(place, value):
+    def change(pixels):
+        pixels[place] = value
+        return pixels
+
+    return change
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_generated_images_that_are_not_finite_are_refused_by_row(value, folder, monkeypatch):
+    monkeypatch.setattr(files, "ROWS", 2)
+    source = expect(monkeypatch, "mnist1m")
+    make(folder, "mnist1m")
+    rewrite_digits(folder / "mnist1m", replaced((5, 0, 27, 3), value))
+    message = r"part-3.npz: row 5 has pixels that are not finite.*training of the generator failed"
+    with pytest.raises(ConfigError, match=message):
+        files.decoded(source, "train")
+    assert kept(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x, None),
+        (
+            lambda x: x + 0.1,
+            r"channel means are 0\.2.*training of their generator failed, or .*other",
+        ),
+        (lambda x: x * 1.2 - 0.026, "standard deviations are 0.37.*training of their generator"),
+    ],
+)
+def test_statistics_of_generated_digits_are_loosely_those_of_mnist(
+    change, message, folder, monkeypatch
+):
+    source = expect(monkeypatch, "mnist1m", moments=CATALOG["mnist1m"].moments)
+    made = make(folder, "mnist1m")["train"][0]
+    for path in (folder / "mnist1m").iterdir():
+        with np.load(path) as archive:
+            pixels, label = archive["images"].astype(float), archive["label"]
+        pixels = (pixels - made.mean(dtype=float)) / made.std(dtype=float) * 0.31 + 0.13
+        np.savez(path, images=change(pixels).astype(np.float16), label=label)
+    if message is None:
+        found = files._moments(files.decoded(source, "train").pixels)
+        np.testing.assert_allclose(found, [[0.13], [0.31]], atol=1e-3)
+    else:
         with pytest.raises(ConfigError, match=message):
             files.decoded(source, "train")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_labels_are_compared_with_their_digest(part, folder, monkeypatch):
+    label = make(folder, "mnist")[part][1]
+    digest = hashlib.sha256(label.astype("<i8").tobytes()).hexdigest()
+    known = [digest if each == part else None for each in PARTS]
+    source = expect(monkeypatch, "mnist", label_digests=tuple(known))
+    np.testing.assert_array_equal(files.decoded(source, part).label, label)
+    before, path = kept(folder), next((folder / "mnist").glob(f"{part}-*.parquet"))
+    pixels, _ = made_pixels(source, len(label))
+    swapped = {"image": [], "label": [label[1], label[0], *label[2:]]}
+    write_parquet(path, [encoded(image) for image in pixels], swapped)
+    with pytest.raises(ConfigError, match=f"the {part} labels are not those of MNIST.*{digest}"):
+        files.decoded(source, part)
+    assert kept(folder) == before
+
+
+def test_classes_of_a_balanced_set_have_equally_many_images(folder, monkeypatch):
+    source = expect(monkeypatch, "cifar10", balanced=True)
+    for part, split, count in zip(PARTS, source.splits, made_images.SAMPLES, strict=True):
+        content = [encoded(image) for image in made_pixels(source, count)[0]]
+        label = (np.arange(count) % 10).tolist()
+        if part == "test":
+            label[13] = 4
+        write_parquet(
+            folder / "cifar10" / f"{split}-0.parquet", content, {"img": [], "label": label}
+        )
+    assert len(files.decoded(source, "train").label) == 60
+    with pytest.raises(ConfigError, match="test labels are not.*class 3 has 1 images where 2 are"):
+        files.decoded(source, "test")
 
 
 ARRAYS = {
@@ -275,6 +396,10 @@ ARRAYS = {
             home / "cifar5m_part3.npz", X=np.zeros((10, 32, 32, 3), np.uint8), Y=np.arange(10) + 1
         ),
         "row 9 has label 10",
+    ),
+    "a single number": (
+        lambda home: np.savez(home / "cifar5m_part3.npz", X=np.uint8(3), Y=np.arange(1)),
+        "part3.npz: array 'X' is a single number, expected many images",
     ),
     "objects": (
         lambda home: np.savez(
@@ -325,6 +450,15 @@ def test_a_full_disk_is_reported_before_anything_is_written(folder, monkeypatch)
     with pytest.raises(ConfigError, match="47 kB are needed and 1 kB are free.*REGIMES_CACHE"):
         files.decoded(source, "train")
     assert kept(folder) == []
+
+
+@pytest.mark.parametrize("given", [None, "", "elsewhere"])
+def test_the_configured_folder_is_used_unless_the_environment_names_one(given, monkeypatch):
+    monkeypatch.setenv("REGIMES_DATA", given or "")
+    if given is None:
+        monkeypatch.delenv("REGIMES_DATA")
+    files.use_folder("configured")
+    assert files.folder().name == (given or "configured")
 
 
 # ---------------------------------------------------------------- the cache
@@ -433,6 +567,48 @@ def test_missing_files_are_fetched_once_at_the_pinned_revision(hub, folder, monk
     assert [path.name for path in folder.glob(".*")] == [".mnist.lock"]
 
 
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("inner", ["", "inner"])
+def test_fetching_a_missing_part_leaves_the_other_as_it_is(part, inner, hub, folder, monkeypatch):
+    source = expect(monkeypatch, "mnist")
+    other = PARTS[1 - PARTS.index(part)]
+    made = make(folder, "mnist", files=2, seed=1)
+    for path in (folder / "mnist").glob(f"{part}-*"):
+        path.unlink()
+    home = folder / "mnist" / inner
+    home.mkdir(exist_ok=True)
+    for path in list((folder / "mnist").glob("*.parquet")):
+        os.rename(path, home / path.name)
+    own = {path: path.read_bytes() for path in home.glob("*.parquet")}
+    left = folder / ".mnist.fetching" / "made" / f"{other}-00000-of-00002.parquet"
+    store.write_text(left, "of a try that was killed")
+    fetched = files.decoded(source, part)
+    expected, _ = made_pixels(source, made_images.SAMPLES[PARTS.index(part)])
+    np.testing.assert_array_equal(fetched.pixels, expected)
+    np.testing.assert_array_equal(files.decoded(source, other).pixels, made[other][0])
+    assert [split for *_, split in hub] == [part]
+    there = set((folder / "mnist").rglob("*.parquet"))
+    assert there - set(own) == {folder / "mnist" / f"{part}-00000-of-00001.parquet"}
+    assert all(path.read_bytes() == content for path, content in own.items())
+
+
+def test_a_disk_too_full_to_fetch_is_reported_before_anything_is_asked_for(
+    hub, folder, monkeypatch
+):
+    source = expect(monkeypatch, "mnist")
+    free = types.SimpleNamespace(free=50_000_000)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: free)
+    with pytest.raises(ConfigError, match="fetching takes about 55 MB there and 50 MB are free"):
+        files.decoded(source, "train")
+    assert hub == [] and not (folder / "mnist").exists()
+    # What an interrupted try has left is not needed twice.
+    cache = folder / ".mnist.fetching" / "cache"
+    cache.mkdir(parents=True)
+    (cache / "blob").write_bytes(b"")
+    os.truncate(cache / "blob", 10_000_000)
+    assert files.decoded(source, "train").pixels.shape == (60, 1, 28, 28)
+
+
 def test_a_refused_revision_and_an_interrupted_download_leave_nothing(hub, folder, monkeypatch):
     import datasets
     import huggingface_hub
@@ -472,7 +648,7 @@ def test_modules_for_decoding_are_imported_only_to_decode(folder, monkeypatch):
 import sys
 from regimes.data import files
 from regimes.data.catalog import CATALOG
-source = CATALOG["mnist"]._replace(samples={made_images.SAMPLES}, digests=(None, None))
+source = CATALOG["mnist"]._replace(samples={made_images.SAMPLES}, **{made_images.UNKNOWN})
 files.decoded(source, "train")
 heavy = {{"datasets", "huggingface_hub", "pyarrow.parquet", "PIL", "filelock"}}
 print(sorted(heavy & set(sys.modules)))

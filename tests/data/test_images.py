@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
 from regimes.config import ConfigError
 from regimes.data import catalog, images
@@ -90,6 +94,49 @@ def test_sets_too_large_for_the_device_stay_in_their_file(tmp_path, monkeypatch)
     np.testing.assert_array_equal(taken.numpy(), direct(RAW, np.float32)[[5, 1, 5]])
 
 
+class Divisors(TorchFunctionMode):
+    """Lists what tensors are divided by."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_function__(self, function, types, arguments=(), options=None):
+        if "div" in getattr(function, "__name__", ""):
+            self.found.append(arguments[1])
+        return function(*arguments, **(options or {}))
+
+
+def test_pixels_are_divided_by_tensors_on_their_device():
+    """A GPU multiplies by the reciprocal of a Python number or of a tensor on the CPU."""
+    pixels = standardized(device="meta")
+    with Divisors() as divisors:
+        pixels[:5]
+    assert len(divisors.found) == 2
+    assert all(isinstance(each, torch.Tensor) and each.is_meta for each in divisors.found)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_standardizes_to_the_same_bits():
+    assert torch.equal(standardized(device="cuda")[:].cpu(), standardized()[:])
+
+
+def test_users_of_a_set_share_its_copy_on_a_device_and_the_last_one_frees_it():
+    raw = RAW.copy()
+    raw.flags.writeable = False
+    first, second = (Pixels(raw, mean, DEVIATION, device="meta") for mean in (MEAN, DEVIATION))
+    assert first._pixels is second._pixels
+    assert Pixels(raw[:5], MEAN, DEVIATION, device="meta")._pixels is not first._pixels
+    freed, head = weakref.ref(first._held), first.head(3)
+    del first, second
+    assert freed() is not None and len(head) == 3
+    del head
+    assert freed() is None
+    # An array that may change is copied as it is now.
+    changing = [Pixels(RAW, MEAN, DEVIATION, device="meta") for _ in range(2)]
+    assert changing[0]._pixels is not changing[1]._pixels
+
+
 # ---------------------------------------------------------------- batches of a finite set
 
 TARGETS = torch.arange(23.0)[:, None]
@@ -171,6 +218,23 @@ def test_every_epoch_of_an_image_stream_is_a_fresh_order_of_its_seed():
     assert torch.equal(alone[0], seen[1].flatten()[:20])
     for x, targets in stream:
         assert torch.equal(targets.argmax(2), numbers(x) % 3)
+
+
+def test_a_task_that_nobody_uses_is_freed_at_once_with_its_pixels():
+    found = made_set()
+    found.train.pixels.flags.writeable = False
+    gc.disable()  # which would free cycles, some time
+    try:
+        first, second = Images(found), Images(found, affine())
+        for task in (first, second):
+            task.draw(torch.Generator().manual_seed(3), 20)
+        one, other = (task._pixels("train", torch.device("meta")) for task in (first, second))
+        assert one._pixels is other._pixels
+        copy, freed = weakref.ref(one._held), weakref.ref(first)
+        del first, second, task, one, other
+        assert freed() is None and copy() is None
+    finally:
+        gc.enable()
 
 
 def test_images_can_be_drawn_from_any_place_over_the_ends_of_epochs():

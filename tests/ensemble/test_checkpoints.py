@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import itertools
 import os
 import random
@@ -9,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regimes import jobs, paths
+from regimes import jobs, paths, store
 from regimes.config import Config, ConfigError
 from regimes.data import samples, tasks
 from regimes.data.augmentation import compose, crop_and_flip
@@ -28,7 +32,7 @@ from regimes.data.streams import numpy_stream, stream_seed
 from regimes.data.tasks import GaussianMixture, Images, OnlineStream, Samples
 from regimes.ensemble import checkpoints, engine
 from regimes.ensemble.losses import LOSSES
-from regimes.ensemble.networks import LayeredNetwork
+from regimes.ensemble.networks import FunctionalNetwork, LayeredNetwork
 from regimes.ensemble.programs import in_programs
 from regimes.ensemble.updates import UPDATES
 from regimes.nn.mlp import MLP
@@ -196,23 +200,27 @@ class Discarded:
 RUNS = [(0, 1), (0, 2), (0, 3), (5, 1), (5, 2)]
 
 
-def small(stream=lambda each: each, settings=RUNS):
-    """Training of a program of three runs and one of two by the engine itself, 30 steps each."""
+def small(stream=lambda each: each, settings=RUNS, calls=1):
+    """Training of a program of three runs and one of two by the engine itself, 30 steps a call."""
 
     def program(runs):
+        found = [call(runs, number) for number in range(calls)]
+        named = {"long_name": "loss", "units": "1"}
+        losses = np.concatenate(found, axis=1) + runs[0][0]
+        return xr.Dataset({"loss": (("run", "step"), losses, named)})
+
+    def call(runs, number):
         drawn = [MODEL.initial(lambda n, s=s: numpy_stream(s, "w", n)) for s in range(len(runs))]
         start = {n: torch.from_numpy(np.stack([d[n] for d in drawn])) for n in drawn[0]}
         each, one = torch.arange(len(runs)), torch.ones(len(runs), dtype=torch.float64)
-        named = [stream_seed(s, "batches") for s in range(len(runs))]
+        named = [stream_seed(s + 10 * number, "batches") for s in range(len(runs))]
         given = OnlineStream(GaussianMixture(), named, 4, 30, dtype=torch.float64)
-        found = engine.train(
+        return engine.train(
             LayeredNetwork(3, LOSSES["mse"]),
             UPDATES["adam"],
             stream(given),
             engine.Runs(start, each, each, one, 0.01 * one, {"weight_decay": 0 * one}),
-        )
-        named = {"long_name": "loss", "units": "1"}
-        return xr.Dataset({"loss": (("run", "step"), found.loss + runs[0][0], named)})
+        ).loss
 
     return lambda: in_programs(settings, lambda run: run[0], program, 3)
 
@@ -274,7 +282,70 @@ def test_a_damaged_dataset_is_trained_anew(job, capsys):
     assert "is damaged: training its runs anew" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["code", "start", "device", "torch"])
+def test_results_of_finished_calls_are_written_once(job, monkeypatch):
+    written, write = [], checkpoints._Job._write
+
+    def noting(self, file, content):
+        written.append((file, set(content)))
+        return write(self, file, content)
+
+    monkeypatch.setattr(checkpoints._Job, "_write", noting)
+    train = small(calls=3)
+    assert_same(job(train)[0], train())
+    counts = Counter(file for file, _ in written if ".result_" in file)
+    # One for each call but the last, of both programs, and nothing of them in other files.
+    assert sorted(counts.values()) == [1] * 4
+    assert len(written) > 4 + 2 * 10
+    assert {"loss", "diverged_at"} <= set.intersection(*(keys for _, keys in written))
+    assert not any("results" in keys for _, keys in written)
+
+
+@pytest.mark.parametrize("change", [flip, Path.unlink])
+def test_a_damaged_result_of_a_call_is_trained_anew(change, job, capsys):
+    wanted = small(calls=3)()
+    assert job(small(calls=3), 110)[0] is None
+    first, second = sorted(job.folder.glob("*.result_*.pt"))
+    change(second)
+    assert_same(job(small(calls=3))[0], wanted)
+    printed = capsys.readouterr().out
+    assert "is damaged" in printed and "resuming" not in printed
+
+
+def test_too_little_memory_for_a_checkpoint_is_no_damage(job, capsys, monkeypatch):
+    """Its program is trained in halves, as any other for which there is too little."""
+    assert job(small(), 20)[0] is None
+
+    def load(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch, "load", load)
+    found, _ = job(small())
+    assert found["loss"][0].equals(small()()["loss"][0])
+    printed = capsys.readouterr().out
+    assert "damaged" not in printed
+    assert "out of memory with 3 runs in a program: going on with 2" in printed
+
+
+def test_without_an_interval_nothing_is_held_for_checkpoints(tmp_path):
+    kept = []
+
+    def train(runs):
+        call = checkpoints.call()
+        result = np.zeros(3)
+        kept.append(weakref.ref(result))
+        call.finish({"loss": result})
+        del result
+        kept.append(weakref.ref(dataset := xr.Dataset()))
+        assert kept[0]() is None
+        return dataset
+
+    with checkpoints.kept(tmp_path / "batch.partial", np.inf, IDENTITY):
+        checkpoints.program([1], train)
+        assert kept[1]() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["code", "data", "start", "device", "processor", "torch"])
 def test_checkpoints_of_another_identity_are_removed(what, job, capsys, monkeypatch):
     assert job(small(), 60)[0] is None
     if what == "torch":
@@ -289,6 +360,37 @@ def test_checkpoints_of_another_identity_are_removed(what, job, capsys, monkeypa
     assert looks > 60  # all steps of both programs
 
 
+def test_a_folder_of_another_identity_that_stays_is_not_used(job, capsys, monkeypatch):
+    assert job(small(), 60)[0] is None
+    before = {path.name: path.read_bytes() for path in job.folder.iterdir()}
+
+    def rename(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "rename", rename)
+    found, looks = job(small(), code="other")
+    assert_same(found, small()())
+    printed = capsys.readouterr().out.splitlines()
+    assert "resuming" not in " ".join(printed) and looks > 60
+    assert len([line for line in printed if line.endswith("training without checkpoints")]) == 1
+    assert {path.name: path.read_bytes() for path in job.folder.iterdir()} == before
+
+
+def test_what_cannot_be_removed_of_another_identity_is_not_mixed_with_this_one(job, monkeypatch):
+    assert job(small(), 60)[0] is None
+    before = {path.name for path in job.folder.glob("*.*_*")} | {
+        path.name for path in job.folder.glob("*.nc")
+    }
+    assert before
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", lambda *_, **__: None)
+    assert job(small(settings=[(7, 1), (7, 2)]), 20, code="other")[0] is None
+    assert before.isdisjoint(path.name for path in job.folder.iterdir())
+    assert store.read_json(job.folder / "identity.json")["code"] == "other"
+    (aside,) = set(job.folder.parent.iterdir()) - {job.folder}
+    assert before <= {path.name for path in aside.iterdir()}
+    assert aside.suffix == ".partial" and "." in aside.stem  # the name of no batch: cleared later
+
+
 def test_programs_of_other_settings_do_not_meet(job, capsys):
     assert job(small(), 60)[0] is None
     assert len(list(job.folder.glob("*.nc"))) == len(list(job.folder.glob("*.pt"))) == 1
@@ -300,9 +402,15 @@ def test_programs_of_other_settings_do_not_meet(job, capsys):
     assert "resuming" not in capsys.readouterr().out
 
 
-def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(job, capsys):
-    job.folder.write_text("a file where the folder should be")
-    found, _ = job(small())
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(job, capsys, monkeypatch):
+    @contextlib.contextmanager
+    def atomic(path):
+        raise OSError(28, "No space left on device")
+        yield path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "atomic", atomic)
+        found, _ = job(small())
     assert_same(found, small()())
     assert "no checkpoint could be written" in capsys.readouterr().out
 
@@ -407,11 +515,77 @@ def test_out_of_memory_halves_the_program(error, fixed, capsys):
     given = [(0, i) for i in range(12)] + [(1, 0), (1, 1)]
     found = in_programs(given, lambda run: run[0], train, 6, fixed=fixed)
     assert found["value"].values.tolist() == [value for _, value in given]
-    # Later programs of these runs are as large; those of others are not.
-    assert widths == ([6, 3, 3, 3, 3, 6, 3] if fixed else [6, 3, 3, 3, 3, 2])
+    # Later programs of these runs are as large; those of others are not, and are tried again since
+    # something may be left of those before them.
+    assert widths == ([6, 3, 3, 3, 3, 6, 6, 3] if fixed else [6, 3, 3, 3, 3, 2])
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "out of memory with 6 runs in a program: going on with 3"
-    assert len(printed) == 1 + fixed
+    again = ["out of memory with 6 runs in a program: trying it again", printed[0]]
+    assert printed[1:] == again * fixed
+
+
+class Left:
+    """Something large in a circle of references."""
+
+    def __init__(self):
+        self.itself = self
+
+
+@pytest.fixture
+def no_collector():
+    """Nothing in circles is collected unless somebody asks for it."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_what_programs_before_have_left_is_freed_before_a_program_is_halved(
+    no_collector, tmp_path, capsys
+):
+    left, widths = [], []
+
+    def train(runs):
+        widths.append(len(runs))
+        if any(each() is not None for each in left):
+            raise MemoryError
+        left.append(weakref.ref(Left()))
+        named = {"long_name": "value", "units": "1"}
+        return xr.Dataset({"value": ("run", [run[0] for run in runs], named)})
+
+    given = [(shape, seed) for shape in range(3) for seed in range(2)]
+    with checkpoints.kept(tmp_path / "batch.partial", 0, IDENTITY):
+        found = in_programs(given, lambda run: run[0], train, 2)
+    assert found["value"].values.tolist() == [0, 0, 1, 1, 2, 2]
+    assert widths == [2] * 5
+    printed = capsys.readouterr().out
+    assert printed == 2 * "out of memory with 2 runs in a program: trying it again\n"
+    # By these names the next start of the job finds what was trained at the second attempt.
+    assert {path.stem[-2:] for path in tmp_path.glob("*/*.nc")} == {"_1"}
+
+
+@pytest.mark.parametrize("kind", ["layered", "functional"])
+def test_a_program_leaves_nothing_behind(kind, no_collector):
+    seen = []
+
+    def measure(state):
+        seen.extend(map(weakref.ref, state.params.values()))
+        return {}
+
+    drawn = [MODEL.initial(lambda n, s=s: numpy_stream(s, "w", n)) for s in range(2)]
+    start = {n: torch.from_numpy(np.stack([d[n] for d in drawn])) for n in drawn[0]}
+    network = LayeredNetwork(3, LOSSES["mse"])
+    if kind == "functional":
+        network = FunctionalNetwork(MODEL.apply, LOSSES["mse"])
+    each, one = torch.arange(2), torch.ones(2, dtype=torch.float64)
+    engine.train(
+        network,
+        UPDATES["sgd"],
+        OnlineStream(GaussianMixture(), [1, 2], 4, 30, dtype=torch.float64),
+        engine.Runs(start, each, each, one, 0.01 * one, {"weight_decay": 0 * one}),
+        [engine.Observation([0, 30], measure)],
+    )
+    assert seen and all(each() is None for each in seen)
 
 
 @pytest.mark.parametrize("width", [2, 8])

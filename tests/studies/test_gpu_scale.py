@@ -16,9 +16,12 @@ import xarray as xr
 
 from regimes import jobs, plan
 from regimes.config import Config, RunSettings
+from regimes.data.images import Pixels
 from regimes.data.tables import COLUMNS, ROWS, Table
 from regimes.studies.exact_gauss_newton import data_sets as tables
 from regimes.studies.second_order_mup import data_sets as texts
+from regimes.studies.second_order_mup import experiments as mup
+from regimes.studies.second_order_mup import recorder
 from regimes.studies.second_order_mup.settings import DATA
 from tests.data import made_images
 
@@ -97,6 +100,7 @@ SMALL = {
     "exact_gauss_newton": exact_gauss_newton,
     "second_order_mup": second_order_mup,
 }
+NOT = {"exact_gauss_newton": False, "second_order_mup": ""}  # augmented
 KINDS = {"feature_strength": "network", "exact_gauss_newton": "train", "second_order_mup": "train"}
 
 
@@ -144,3 +148,32 @@ def first_losses(dataset: xr.Dataset) -> np.ndarray:
     """Loss of each run before training."""
     name = "batch_loss" if "batch_loss" in dataset else "train_loss"
     return dataset[name].values[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("study", "name"),
+    [("exact_gauss_newton", "mini_batch_hard"), ("second_order_mup", "acc_resnet18")],
+)
+def test_augmentation_changes_batches_and_not_what_is_evaluated(study, name):
+    experiments = importlib.import_module(f"regimes.studies.{study}.experiments")
+    augmented = chosen(study, name)[0]
+    plain = type(augmented).model_validate({**augmented.model_dump(), "augment": NOT[study]})
+    assert plain != augmented
+    one, other = (experiments.KINDS[KINDS[study]]([run], "cpu") for run in (augmented, plain))
+    assert one["train_loss"][0, 0] == other["train_loss"][0, 0]
+    assert one["test_loss"][0, 0] == other["test_loss"][0, 0]
+    assert one["batch_loss"][0, 0] != other["batch_loss"][0, 0]
+
+
+def test_evaluation_takes_images_in_parts(monkeypatch):
+    taken = []
+    whole = Pixels._standardized
+    monkeypatch.setattr(
+        Pixels, "_standardized", lambda self, x: taken.append(len(x)) or whole(self, x)
+    )
+    run = chosen("second_order_mup", "acc_resnet18")[0]
+    run = type(run).model_validate({**run.model_dump(), "evaluation_samples": None})
+    monkeypatch.setattr(recorder, "AT_ONCE", 10)
+    mup.KINDS["train"]([run], "cpu")
+    assert max(taken) == run.batch() > 10  # a batch; evaluations take no more than AT_ONCE
+    assert sorted(set(taken)) == [2, 6, 8, 10, run.batch()]

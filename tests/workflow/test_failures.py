@@ -41,6 +41,17 @@ def slow_down(checkout):
     )
 
 
+def test_checkpoints_of_a_batch_that_is_not_planned_go_with_the_next_call(fresh):
+    folders = [fresh.root / BATCH.replace("size_1.nc", f"size_{n}.partial") for n in (1, 77)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "identity.json").write_text("{}")
+    fresh.run("--dry-run", BATCH)
+    assert all(folder.exists() for folder in folders)
+    assert "removed checkpoints" in fresh.run("results/laptop/toy/runs/decays/rate_1.nc")
+    assert [folder.exists() for folder in folders] == [True, False]
+
+
 @pytest.mark.parametrize("victim", ["job", "snakemake", "both"])
 def test_sigkill_half_way_then_the_same_call_completes(fresh, victim):
     slow_down(fresh)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 
 import torch
@@ -83,6 +84,7 @@ def crop(padding: int = 4, fill: Fill = 0.0) -> Augmentation:
 
     Two numbers per image: the place from the top and from the left.
     """
+    outside = _per_channel(fill)
 
     def apply(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[2:]
@@ -92,7 +94,7 @@ def crop(padding: int = 4, fill: Fill = 0.0) -> Augmentation:
         inside = _within(rows, height)[:, None, :, None] & _within(columns, width)[:, None, None]
         taken = _take(images, rows.clamp(0, height - 1), 2)
         taken = _take(taken, columns.clamp(0, width - 1), 3)
-        return torch.where(inside, taken, _filling(fill, images))
+        return torch.where(inside, taken, outside(images))
 
     return Augmentation(2, apply)
 
@@ -126,6 +128,7 @@ def affine(
     Four numbers per image: shift down, shift to the right, angle (counter-clockwise), scale; all
     uniform.
     """
+    outside = _per_channel(fill)
 
     def apply(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[2:]
@@ -144,7 +147,7 @@ def affine(
             images,
             cosine * down + sine * right + centre[0],
             cosine * right - sine * down + centre[1],
-            _filling(fill, images),
+            outside(images),
         )
 
     return Augmentation(4, apply)
@@ -238,12 +241,10 @@ def colour_jitter(
     -----
     Three numbers per image.
     """
+    given = [_per_channel(values) for values in (mean, deviation, GREY)]
 
     def apply(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        centre, spread, weights = (
-            torch.tensor(values, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
-            for values in (mean, deviation, GREY)
-        )
+        centre, spread, weights = (values(images) for values in given)
         least, most = (0 - centre) / spread, (1 - centre) / spread  # as black and white become
         for which, strength in enumerate((brightness, contrast, saturation)):
             pixels = images * spread + centre
@@ -275,9 +276,17 @@ def _within(places: torch.Tensor, count: int) -> torch.Tensor:
     return (places >= 0) & (places < count)
 
 
-def _filling(fill: Fill, images: torch.Tensor) -> torch.Tensor:
-    """Value outside the images, broadcast over them."""
-    return torch.as_tensor(fill, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
+def _per_channel(values: float | Sequence[float]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Values per channel as a function of the images that they are to act on.
+
+    They are copied once to each device: a copy in every step would make a GPU wait.
+    """
+
+    @cache
+    def made(dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)
+
+    return lambda images: made(images.dtype, images.device)
 
 
 def _take(images: torch.Tensor, places: torch.Tensor, dim: int) -> torch.Tensor:

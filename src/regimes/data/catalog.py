@@ -29,7 +29,9 @@ class Hub(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Channel statistics that the pixels of one part must have, in units of 0 to 255.
+    """Channel statistics that the pixels of one part must have.
+
+    In units of the files: 0 to 255, or about 0 to 1 for pixels of type float16.
 
     Attributes
     ----------
@@ -94,6 +96,11 @@ class Source(NamedTuple):
     digests
         SHA-256 of the decoded pixels, bytes in the order (N, C, H, W), of train and test; None
         where it is not known.
+    label_digests
+        SHA-256 of the labels as little-endian int64, of train and test; None where it is not
+        known.
+    balanced
+        Whether every class has equally many images, in train and in test.
     moments
         Statistics of the decoded pixels, where the digest is not known.
     """
@@ -118,6 +125,8 @@ class Source(NamedTuple):
     converted: bool = False
     resized: int | None = None
     digests: tuple[str | None, str | None] = (None, None)
+    label_digests: tuple[str | None, str | None] = (None, None)
+    balanced: bool = False
     moments: Moments | None = None
 
     @property
@@ -146,6 +155,10 @@ CATALOG: dict[str, Source] = {
             "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
             "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
         ),
+        label_digests=(
+            "e474323ac02fc156161b0bbb1f8c9cfeb327a74bcd9f9680a8385269a24f566c",
+            "2fd8de6bdb8d11780b4b96dc57847bcfe6953f7c32aa48bfcd8237c3b7847243",
+        ),
         **_MNIST,
     ),
     "fashion_mnist": Source(
@@ -162,6 +175,10 @@ CATALOG: dict[str, Source] = {
             "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
             "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
         ),
+        label_digests=(
+            "e3245b63f7c40d1c8b652835f19744d970c1613b40ddac6bcfc87b9c46e16a0b",
+            "d51d859896c55775b9e9e219b77ff03bcec1b6ac322f313544dc3f9e7bc94fae",
+        ),
     ),
     "cifar10": Source(
         name="cifar10",
@@ -172,6 +189,7 @@ CATALOG: dict[str, Source] = {
         image="img",
         hub=Hub("uoft-cs/cifar10", "0b2714987fa478483af9968de7c934580d0bb9a2"),
         download=143_600_000,
+        balanced=True,
         moments=Moments("train", (125.307, 122.950, 113.865), (62.993, 62.089, 66.705), 0.05),
         **_CIFAR10,
     ),
@@ -185,6 +203,10 @@ CATALOG: dict[str, Source] = {
         download=20_900_000,
         origin="train-*.parquet and test-*.parquet of CIFAR-10 images re-encoded as JPEG with "
         "quality 75 (not the original pixels; the original is cifar10)",
+        label_digests=(
+            "6a52fa40600133bc8a9cf8f2bb05083c71a029708e732d422832912489cb7e6a",
+            "7097ad086772b7ab7c8e1641c441f0a0570d8a0da160f5509eba30165b53cfd1",
+        ),
         moments=Moments("test", (125.99, 123.69, 114.85), None, 0.3),
         **_CIFAR10,
     ),
@@ -200,6 +222,7 @@ CATALOG: dict[str, Source] = {
         label="fine_label",
         hub=Hub("uoft-cs/cifar100", "aadb3af77e9048adbea6b47c21a81e47dd092ae5"),
         download=143_300_000,
+        balanced=True,
         moments=Moments("train", (129.304, 124.070, 112.434), (68.170, 65.392, 70.418), 0.05),
     ),
     "tinyimagenet": Source(
@@ -214,6 +237,9 @@ CATALOG: dict[str, Source] = {
         hub=Hub("zh-plus/tiny-imagenet", "5a77092c28e51558c5586e9c5eb71a7e17a5e43f"),
         download=157_000_000,
         converted=True,
+        balanced=True,
+        # 255 times the mean and deviation above.
+        moments=Moments("train", (122.45, 114.27, 101.36), (70.64, 68.62, 71.94), 0.7),
     ),
     "imagenet": Source(
         name="imagenet",
@@ -242,6 +268,8 @@ CATALOG: dict[str, Source] = {
         kind="float16",
         archives=10,
         test_of="mnist",
+        # About those of MNIST: images of a generator whose training failed are far off.
+        moments=Moments("train", (0.13,), (0.31,), 0.03),
         **_MNIST,
     ),
     "cifar5m": Source(
@@ -259,6 +287,7 @@ CATALOG: dict[str, Source] = {
         arrays=("cifar5m_part*.npz", "X", "Y", True),
         archives=6,
         test_of="cifar10",
+        moments=Moments("train", (121.4, 119.3, 109.83), (63.1, 62.1, 66.6), 0.5),
     ),
 }
 

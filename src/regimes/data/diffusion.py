@@ -275,7 +275,9 @@ class Training:
         """
         advice = f"remove {path} and the parts beside it to make them anew"
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            # To the CPU: each tensor then goes where the model and the optimizer want it, which
+            # for Adam's count of steps is the CPU.
+            state = torch.load(path, map_location="cpu", weights_only=True)
             found = state["origin"]
         except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
             raise ConfigError(
@@ -376,7 +378,8 @@ def make(
     ValueError
         If batches cannot hold the same number of each class, or parts no whole batches.
     regimes.config.ConfigError
-        If files in the folder are damaged or were made differently.
+        If files in the folder are damaged or were made differently, or if the model draws
+        numbers that are not finite.
     """
     if settings.drawn_together % (int(label.max()) + 1):
         raise ValueError("a batch must hold the same number of each class")
@@ -404,6 +407,13 @@ def make(
             continue
         started = time.perf_counter()
         drawn, classes = draw_part(training.model, index, settings, device)
+        wrong = _not_finite(drawn)
+        if wrong:
+            raise ConfigError(
+                f"{file}: not written, {wrong} of its {len(drawn)} images have pixels that are not "
+                f"finite numbers: the training of the model failed (loss {training.losses[-1]:.4g} "
+                f"in the last epoch); remove {checkpoint} and the parts beside it to train anew"
+            )
         with store.atomic(file) as temporary:
             np.savez(temporary, images=drawn, label=classes)
         print(f"{file.name} drawn, {time.perf_counter() - started:.0f} s", flush=True)
@@ -432,17 +442,29 @@ def _describe(
 def _check_part(file: Path, shape: tuple[int, ...]) -> None:
     try:
         with np.load(file, allow_pickle=False) as archive:
-            found = archive["images"].shape, archive["label"].shape
+            images, label = archive["images"], archive["label"]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(
             f"{file}: is no archive with images and label ({_line(error)}); remove it to have it "
             "made again"
         ) from None
-    if found != (shape, shape[:1]):
+    if (images.shape, label.shape) != (shape, shape[:1]):
         raise ConfigError(
-            f"{file}: has images {found[0]} and label {found[1]} where {shape} and {shape[:1]} "
-            "are expected; remove it to have it made again"
+            f"{file}: has images {images.shape} and label {label.shape} where {shape} and "
+            f"{shape[:1]} are expected; remove it to have it made again"
         )
+    wrong = _not_finite(images)
+    if wrong:
+        raise ConfigError(
+            f"{file}: {wrong} of its {len(images)} images have pixels that are not finite numbers: "
+            "the training of the generator failed, or it is another file; remove all files in its "
+            "folder to make them anew"
+        )
+
+
+def _not_finite(images: np.ndarray) -> int:
+    """Number of images with pixels that are NaN or infinite."""
+    return int((~np.isfinite(images).all((1, 2, 3))).sum())
 
 
 def _line(error: Exception) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 
 from regimes.config import ConfigError
 from regimes.data.catalog import PARTS, Source
-from regimes.store import atomic, read_json, write_json
+from regimes.store import atomic, file_digest, read_json, write_json
 
 # Part of every cache key: raise it when decoding changes its result.
 FORMAT = 1
@@ -36,6 +36,9 @@ ROWS = 1024
 HASHED = 2**30
 # Seconds that the hub has for its first answer.
 TIMEOUT = 15
+# Disk that fetching takes, as a multiple of the download: what came, the hub client's table of it,
+# and the parquet files that are made of the table.
+FETCHING = 3
 # Bytes of one parquet file that fetching writes, about.
 SHARD = 500_000_000
 
@@ -65,8 +68,17 @@ _used: dict[str, str] = {}
 
 
 def used() -> dict[str, str]:
-    """Data that this process has opened: "name/part" -> SHA-256 of its pixels."""
+    """Data that this process has opened: "name/part" -> SHA-256 of its pixels.
+
+    Weights are named "torchvision/<network>", with the SHA-256 of their file.
+    """
     return dict(sorted(_used.items()))
+
+
+def use_folder(path: Path | str) -> None:
+    """Let this process look for data sets in a folder, unless the environment names another."""
+    if not os.environ.get("REGIMES_DATA"):  # empty counts as unset
+        os.environ["REGIMES_DATA"] = str(path)
 
 
 def folder() -> Path:
@@ -77,6 +89,47 @@ def folder() -> Path:
 def cache() -> Path:
     """Folder of decoded images: environment REGIMES_CACHE, else ``data/decoded``."""
     return Path(os.environ.get("REGIMES_CACHE") or "data/decoded")
+
+
+def present(source: Source, part: str) -> bool:
+    """Whether files of a part are in the data folder."""
+    return bool(_files(source, part))
+
+
+def weights(name: str) -> Path:
+    """File of a network's weights in ``<data folder>/torchvision``, checked and noted as used.
+
+    Parameters
+    ----------
+    name
+        Of torchvision's network. Its file ``<name>-<digits>.pth`` bears the first eight digits of
+        the SHA-256 of its bytes.
+
+    Raises
+    ------
+    regimes.config.ConfigError
+        If there is no such file, there are several, or its bytes are others.
+    """
+    home = folder() / "torchvision"
+    found = sorted(home.glob(f"{name}-*.pth"))
+    download = f"download torchvision's weights {name} (IMAGENET1K_V1)"
+    if len(found) != 1:
+        raise ConfigError(
+            f"{home.absolute()}: {len(found)} files {name}-*.pth where one is needed; {download} "
+            "into this folder"
+        )
+    try:
+        digest = file_digest(found[0])
+    except OSError as error:
+        raise ConfigError(f"{found[0]}: cannot be read ({error.strerror or error})") from None
+    digits = found[0].stem.removeprefix(f"{name}-")
+    if digest[:8] != digits:
+        raise ConfigError(
+            f"{found[0]}: its SHA-256 begins with {digest[:8]}, not with {digits} as its name "
+            f"says; {download} anew, under the name that its link has"
+        )
+    _used[f"torchvision/{name}"] = digest
+    return found[0]
 
 
 def decoded(source: Source, part: str) -> Decoded:
@@ -158,9 +211,20 @@ def _fetched(source: Source, part: str) -> list[Path]:
 
 
 def _fetch(source: Source, part: str) -> None:
-    """Write the parquet files of a data set, all of them or none."""
+    """Write the parquet files of the parts that are missing, all of them or none."""
     home, work = folder() / source.name, folder() / f".{source.name}.fetching"
     made = work / "made"
+    # Files of the other part may be there, under any names: nothing is put beside them.
+    splits = [
+        split
+        for split, each in zip(source.splits, PARTS, strict=True)
+        if each == part or not _files(source, each)
+    ]
+    held = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+    size, free = FETCHING * source.download - held, shutil.disk_usage(folder()).free
+    if size > free:
+        reason = f"fetching takes about {_size(size)} there and {_size(free)} are free"
+        raise _missing(source, part, reason)
     try:
         import datasets
         import huggingface_hub
@@ -170,8 +234,9 @@ def _fetch(source: Source, part: str) -> None:
         huggingface_hub.HfApi().dataset_info(
             source.hub.repository, revision=source.hub.revision, timeout=TIMEOUT
         )
-        made.mkdir(parents=True, exist_ok=True)
-        for split in source.splits:
+        shutil.rmtree(made, ignore_errors=True)  # of a try that was killed, perhaps of more parts
+        made.mkdir(parents=True)
+        for split in splits:
             rows = datasets.load_dataset(
                 source.hub.repository,
                 revision=source.hub.revision,
@@ -238,10 +303,16 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _key(source: Source, part: str, found: list[Path]) -> str:
     """Twelve digits that change with the files, the part's description and the format."""
-    stats = [path.stat() for path in found]
-    files = [
-        [path.name, stat.st_size, stat.st_mtime_ns] for path, stat in zip(found, stats, strict=True)
-    ]
+    files = []
+    for path in found:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            what = "is a link to a file that is not there" if path.is_symlink() else "is not there"
+            if not isinstance(error, FileNotFoundError):
+                what = f"cannot be read ({error.strerror or error})"
+            raise ConfigError(f"{path}: {what}; mend or remove it, or get the file anew") from None
+        files.append([path.name, stat.st_size, stat.st_mtime_ns])
     # All but what changes no decoded pixel.
     described = source._replace(
         title="", mean=(), deviation=(), hub=None, download=0, origin="", test_of=None
@@ -305,7 +376,8 @@ def _decode(source: Source, part: str, found: list[Path], stem: Path) -> None:
                 start += len(images)
         pixels.flush()
         digest = _digest(pixels)
-        _check(source, part, pixels, digest, found[0].parent)
+        _check_labels(source, part, label, found[0].parent)
+        _check_pixels(source, part, pixels, digest, found[0].parent)
         del pixels
     with atomic(Path(f"{stem}-label.npy")) as temporary:
         np.save(temporary, label)
@@ -324,7 +396,25 @@ def _decode(source: Source, part: str, found: list[Path], stem: Path) -> None:
     )
 
 
-def _check(source: Source, part: str, pixels: np.ndarray, digest: str, home: Path) -> None:
+def _check_labels(source: Source, part: str, label: np.ndarray, home: Path) -> None:
+    """Compare labels with what is known about the data set."""
+    known, digest = source.label_digests[PARTS.index(part)], _digest(label.astype("<i8"))
+    if known is not None and digest != known:
+        raise ConfigError(
+            f"{home}: the {part} labels are not those of {source.title}: their SHA-256 as int64 is "
+            f"{digest}, expected {known}; other or reordered files, fetch them anew"
+        )
+    counts = np.bincount(label, minlength=source.classes)
+    wrong = np.flatnonzero(counts * source.classes != len(label)) if source.balanced else []
+    if len(wrong):
+        raise ConfigError(
+            f"{home}: the {part} labels are not those of {source.title}: class {wrong[0]} has "
+            f"{counts[wrong[0]]} images where {len(label) / source.classes:g} are expected; fetch "
+            "the files anew"
+        )
+
+
+def _check_pixels(source: Source, part: str, pixels: np.ndarray, digest: str, home: Path) -> None:
     """Compare decoded pixels with what is known about the data set."""
     known = source.digests[PARTS.index(part)]
     if known is not None and digest != known:
@@ -344,13 +434,35 @@ def _check(source: Source, part: str, pixels: np.ndarray, digest: str, home: Pat
                 f"{home}: the {part} images are not those of {source.title}: channel {what} are "
                 f"{', '.join(f'{value:.3f}' for value in found)}, expected "
                 f"{', '.join(f'{value:.3f}' for value in wanted)} within "
-                f"{source.moments.tolerance}; fetch the files anew"
+                f"{source.moments.tolerance}; {_doubt(source)}"
             )
 
 
+def _doubt(source: Source) -> str:
+    """What statistics that differ may come from, and what to do."""
+    if source.kind == "float16":
+        return (
+            "the training of their generator failed, or these are other files; remove them and "
+            f"make or get them anew ({source.origin})"
+        )
+    anew = "fetch the files anew" if source.hub is not None else f"needed are {source.origin}"
+    return (
+        f"the statistics may also belong to files of {source.title} that were prepared differently "
+        f"(resized, encoded anew, another order of channels); {anew}"
+    )
+
+
 def _moments(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per channel, from exact integer counts of the values."""
-    counts = np.zeros((pixels.shape[1], 256))
+    """Mean and standard deviation per channel, in units of the pixels."""
+    if pixels.dtype.kind == "f":
+        sums, squares = np.zeros((2, pixels.shape[1]))
+        for start in range(0, len(pixels), ROWS):
+            values = pixels[start : start + ROWS].astype(np.float64)
+            sums += values.sum((0, 2, 3))
+            squares += (values**2).sum((0, 2, 3))
+        count = pixels.size / pixels.shape[1]
+        return sums / count, np.sqrt(squares / count - (sums / count) ** 2)
+    counts = np.zeros((pixels.shape[1], 256))  # of the values, exact
     for start in range(0, len(pixels), ROWS):
         for channel, values in enumerate(counts):
             values += np.bincount(pixels[start : start + ROWS, channel].ravel(), minlength=256)
@@ -383,6 +495,13 @@ def _read(source: Source, path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]
                 f"{path}: row {start + wrong[0]} has label {labels[wrong[0]]}, expected 0 to "
                 f"{source.classes - 1} for {source.title}"
             )
+        if images.dtype.kind == "f" and not np.isfinite(images).all():
+            row = start + np.flatnonzero(~np.isfinite(images).all((1, 2, 3)))[0]
+            raise ConfigError(
+                f"{path}: row {row} has pixels that are not finite numbers; the training of the "
+                "generator failed, or these are other files; remove them and make or get them anew "
+                f"({source.origin})"
+            )
         yield images, labels
         start += len(images)
 
@@ -407,6 +526,12 @@ def _parquet(source: Source, path: Path) -> Iterator[Any]:
                 raise ConfigError(
                     f"{path}: column '{source.image}' is {kind}, expected a struct with the bytes "
                     "of encoded images"
+                )
+            content = kind.field("bytes").type
+            if not (pyarrow.types.is_binary(content) or pyarrow.types.is_large_binary(content)):
+                raise ConfigError(
+                    f"{path}: the field 'bytes' of column '{source.image}' is {content}, expected "
+                    "binary: the bytes of encoded images"
                 )
             if not pyarrow.types.is_integer(schema.field(source.label).type):
                 raise ConfigError(
@@ -449,6 +574,11 @@ def _image(source: Source, content: bytes | None, where: str) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(content))
         image.load()
+    except Image.UnidentifiedImageError:
+        # Its own message shows an address in memory.
+        raise ConfigError(
+            f"{where}: is not an image that can be decoded (no known image format)"
+        ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigError(
             f"{where}: is not an image that can be decoded ({' '.join(str(error).split())[:120]})"
@@ -506,6 +636,8 @@ def _member(
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
         if fortran or dtype.hasobject:
             raise ConfigError(f"{path}: array '{name}' is not a plain array in C order")
+        if not shape:
+            raise ConfigError(f"{path}: array '{name}' is a single number, expected many images")
         yield stream, shape, dtype
 
 

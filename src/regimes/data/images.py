@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import torch
 from regimes.config import ConfigError, nearest
 from regimes.data import files
 from regimes.data.catalog import CATALOG, Source
+from regimes.ensemble import probing
 
 # Bytes of pixels up to which a set is copied to the device.
 RESIDENT = 4 * 10**9
@@ -75,7 +77,12 @@ def load(name: str) -> ImageSet:
         If the name is unknown, or files are missing or are not what the catalog says.
     """
     source = _source(name)
-    return _load(source, _source(source.test_of or name), files.folder(), files.cache())
+    tested = _source(source.test_of or name)
+    if (probe := probing.current()) is not None:  # a forecast fetches and decodes nothing
+        parts = [Part(*probe.images(*each)) for each in ((source, "train"), (tested, "test"))]
+        shared = (source.name, source.classes, source.shape)
+        return ImageSet(*shared, *parts, source.mean, source.deviation)
+    return _load(source, tested, files.folder(), files.cache())
 
 
 def _source(name: str) -> Source:
@@ -100,12 +107,41 @@ def _load(source: Source, tested: Source, folder: Path, cache: Path) -> ImageSet
     )
 
 
+class _Copy:
+    """Raw pixels on a device, and the array that they are a copy of."""
+
+    def __init__(self, source: np.ndarray, tensor: torch.Tensor) -> None:
+        self.source, self.tensor = source, tensor
+
+
+# Copies that some `Pixels` hold. A copy keeps its source, whose address cannot mean another array
+# as long as the copy is here.
+_copies: weakref.WeakValueDictionary[tuple, _Copy] = weakref.WeakValueDictionary()
+
+
+def _copy(pixels: np.ndarray, device: torch.device) -> _Copy:
+    """Raw pixels on a device: memory of their own there, shared by all who use them at a time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the map is read-only, and only read
+        tensor = torch.from_numpy(pixels)
+    if pixels.nbytes > RESIDENT or device.type == "cpu":
+        return _Copy(pixels, tensor)
+    if pixels.flags.writeable:  # what can change must not be taken for what it was
+        return _Copy(pixels, tensor.to(device))
+    where = pixels.ctypes.data, pixels.shape, pixels.strides, pixels.dtype.str, str(device)
+    copy = _copies.get(where)
+    if copy is None:
+        copy = _copies[where] = _Copy(pixels, tensor.to(device))
+    return copy
+
+
 class Pixels:
     """Images that become standardized floats when they are taken; otherwise like a tensor.
 
     A value is ``(pixel / 255 - mean) / deviation``, computed in float32 (in float64 for float64
     results), so it does not depend on which images are taken together. Sets up to 4 GB lie on
-    the device; larger ones stay where they are and are gathered on the CPU.
+    the device, once for all who use them; larger ones stay where they are and are gathered on the
+    CPU.
 
     Parameters
     ----------
@@ -135,16 +171,14 @@ class Pixels:
     ) -> None:
         self.dtype, self.device, self.flat = dtype, torch.device(device), flat
         self.size = tuple(size or pixels.shape[2:])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the map is read-only, and only read
-            self._pixels = torch.from_numpy(pixels)
-        if pixels.nbytes <= RESIDENT:
-            self._pixels = self._pixels.to(self.device)
+        self._held = _copy(pixels, self.device)  # shared as long as somebody holds it
+        self._pixels = self._held.tensor
         kind = torch.float64 if dtype == torch.float64 else torch.float32
         self._mean, self._deviation = (
             torch.tensor(values, dtype=kind, device=self.device).view(-1, 1, 1)
             for values in (mean, deviation)
         )
+        self._full = torch.tensor(255, dtype=kind, device=self.device)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -201,5 +235,6 @@ class Pixels:
     def _standardized(self, pixels: torch.Tensor) -> torch.Tensor:
         taken = pixels.to(self.device).to(self._mean.dtype)
         if not pixels.is_floating_point():
-            taken = taken.div_(255)
+            # By a tensor: on a GPU, division by a number of Python multiplies by its reciprocal.
+            taken = taken.div_(self._full)
         return taken.sub_(self._mean).div_(self._deviation).to(self.dtype)

@@ -88,6 +88,11 @@ def _targets(label: Tensor, classes: int, shift: float, dtype: torch.dtype) -> T
     return torch.nn.functional.one_hot(label, classes).to(dtype) - shift
 
 
+def first(x: Tensor | Pixels, count: int | None) -> Tensor | Pixels:
+    """First inputs, all of them for None; images stay pixels until they are taken."""
+    return x.head(len(x) if count is None else count) if isinstance(x, Pixels) else x[:count]
+
+
 def on_device(arrays: Mapping[str, np.ndarray], used: int, **where) -> Samples:
     """Samples of arrays ``x``, ``targets``, ``test_x``, ``test_targets``, the first ``used``."""
     tensors = {name: torch.from_numpy(value).to(**where) for name, value in arrays.items()}

@@ -8,6 +8,7 @@ import numpy as np
 
 from regimes.config import ConfigError
 from regimes.data import files
+from regimes.ensemble import probing
 
 # Rows and columns of the superconductivity table; the last column is the target.
 ROWS, COLUMNS, TARGET = 21_263, 82, "critical_temp"
@@ -69,6 +70,8 @@ def superconductivity() -> Table:
     path = files.folder() / "superconductivity" / "train.csv"
     source = "the UCI data set 'Superconductivty Data' (number 464, archive.ics.uci.edu)"
     if not path.exists():
+        if (probe := probing.current()) is not None:
+            return Table(*probe.table(ROWS, COLUMNS - 1, "the superconductivity table (24 MB)"))
         raise ConfigError(
             f"data: no table in {path.absolute()}. Put there train.csv (24 MB) of {source}; or "
             "name the folder that has it (config/config.yaml, data, or environment REGIMES_DATA); "

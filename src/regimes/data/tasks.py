@@ -9,7 +9,7 @@ the same data.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from math import prod
 from typing import Any, Protocol
 
@@ -220,7 +220,9 @@ class Images:
         self.shape, self.classes = found.shape, found.classes
         self.samples = None if endless else len(found.train.label)
         self._pixels = cache(lambda part, device: found.pixels(getattr(found, part), device=device))
-        self._order = lru_cache(maxsize=64)(self._shuffled)  # an epoch of each data seed in use
+        # An epoch of each data seed in use. Neither cache refers to this object, which would keep
+        # it and its pixels alive until the garbage collector runs.
+        self._order = lru_cache(maxsize=64)(partial(_shuffled, len(found.train.label)))
 
     def draw(
         self, generator: torch.Generator, count: int, start: int = 0
@@ -265,9 +267,11 @@ class Images:
         label = torch.from_numpy(self.found.test.label)[rows]
         return self._pixels("test", generator.device).index_select(0, rows), label
 
-    def _shuffled(self, seed: int, epoch: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(stream_seed(seed, "epoch", epoch) % 2**63)
-        return torch.randperm(len(self.found.train.label), generator=generator)
+
+def _shuffled(size: int, seed: int, epoch: int) -> torch.Tensor:
+    """Order of the images in one epoch of one data seed."""
+    generator = torch.Generator().manual_seed(stream_seed(seed, "epoch", epoch) % 2**63)
+    return torch.randperm(size, generator=generator)
 
 
 def _digits(found: images.ImageSet) -> Augmentation:

@@ -271,34 +271,41 @@ class _Program:
         self._set(params, update.memory(params))
 
     def _set(self, params: Parameters, memory: Parameters) -> None:
-        """Go on with these parameters: what the step reads is fixed until the next call."""
+        """Go on with these parameters: what the step reads is fixed until the next call.
+
+        The step does not refer to this program: in a circle of references, its tensors and the
+        memory of its graph would stay until Python happens to look for circles.
+        """
         self.params, self.memory = params, memory
-        group = self.runs.group[self.lanes]
-        data = self.runs.stream[group]
-        gamma = self.runs.gamma[self.lanes]
-        hyper = {"rate": self.runs.rate, **self.runs.more}
+        network, update, runs, after, start = (
+            self.network, self.update, self.runs, self.after, self.start
+        )  # fmt: skip
+        group = runs.group[self.lanes]
+        data = runs.stream[group]
+        gamma = runs.gamma[self.lanes]
+        hyper = {"rate": runs.rate, **runs.more}
         hyper = {name: value[self.lanes] for name, value in hyper.items()}
         zero = gamma.new_zeros(len(gamma), 1, 1)
         own = torch.equal(data, torch.arange(len(data), device=data.device))
-        self.frozen = stacked(self.runs.frozen, group)
+        self.frozen = stacked(runs.frozen, group)
         given = {**params, **self.frozen}
 
         def step(x: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
             reference = zero
-            if self.runs.centred:
+            if runs.centred:
                 # Frozen copies: one forward pass per group, not per run.
-                begun = {**self.start, **self.runs.frozen}
-                frozen = self.network.outputs(begun, _lanes_of(x, self.runs.stream))
+                begun = {**start, **runs.frozen}
+                frozen = network.outputs(begun, _lanes_of(x, runs.stream))
                 reference = frozen.index_select(0, group)
             x, targets = _lanes_of(x, data, own), _lanes_of(targets, data, own)
-            loss, gradient = self.network.loss_and_gradient(given, x, targets, reference, gamma)
-            self.update.apply(params, gradient, memory, hyper)
-            if self.after is None:
+            loss, gradient = network.loss_and_gradient(given, x, targets, reference, gamma)
+            update.apply(params, gradient, memory, hyper)
+            if after is None:
                 return (loss,)
-            outputs = (self.network.outputs(given, x) - reference) / gamma.view(-1, 1, 1)
-            return loss, self.after.batched(outputs, targets)[0]
+            outputs = (network.outputs(given, x) - reference) / gamma.view(-1, 1, 1)
+            return loss, after.batched(outputs, targets)[0]
 
-        if self.runs.device.type == "cuda" and getattr(self.network, "capturable", True):
+        if runs.device.type == "cuda" and getattr(network, "capturable", True):
             step = captured(step, [*params.values(), *memory.values()])
         self.step = step
 

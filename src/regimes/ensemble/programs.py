@@ -40,7 +40,8 @@ def in_programs(
 ) -> xr.Dataset:
     """Train runs program by program, within `checkpoints.kept` those that are not finished.
 
-    A program that runs out of memory is trained again in halves.
+    A program that runs out of memory is trained again: first as it is, if others were trained
+    before and may have left something behind, then in halves.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def in_programs(
     regimes.config.ConfigError
         If half a program does not fit into memory either.
     """
-    parts, order, train = [], [], probing.guarded(train)
+    parts, order, train = [], [], _Trainer(probing.guarded(train))
     for members in group(settings, shape):
         if beside is not None:
             members = sorted(members, key=lambda index: beside(settings[index]))
@@ -81,7 +82,7 @@ def in_programs(
 def _of_one_shape(
     settings: Sequence[Run],
     members: Sequence[int],
-    train: Callable[[list[Run]], xr.Dataset],
+    train: _Trainer,
     largest: int,
     fixed: bool,
 ) -> Iterator[tuple[xr.Dataset, Sequence[int]]]:
@@ -89,7 +90,7 @@ def _of_one_shape(
     done, halved = 0, False
     while True:
         for batch in probing.alike(split(members[done:], largest, fixed=fixed)):
-            dataset = _trained([settings[index] for index in batch.lanes], train)
+            dataset = train([settings[index] for index in batch.lanes])
             if dataset is None:  # those after it are as large
                 largest, halved = _half(settings[members[0]], len(batch.lanes), halved), True
                 break
@@ -99,25 +100,40 @@ def _of_one_shape(
             return
 
 
-def _trained(runs: list[Run], train: Callable[[list[Run]], xr.Dataset]) -> xr.Dataset | None:
-    """Dataset of a program, None if it ran out of memory."""
-    try:
-        return checkpoints.program(runs, train)
-    except (MemoryError, RuntimeError) as error:
-        if not _says_out_of_memory(error):
-            raise
-    # Only here, outside of the handler, nothing refers to the tensors of the program any more.
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return None
+class _Trainer:
+    """Training of programs, which memory may not suffice for."""
 
+    def __init__(self, train: Callable[[list[Run]], xr.Dataset]) -> None:
+        self._train = train
+        self._clean = True  # whether no program was trained since memory was last freed
 
-def _says_out_of_memory(error: Exception) -> bool:
-    """Whether memory is what was missing; on a CPU torch raises a plain RuntimeError."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "allocate memory" in str(error) or "not enough memory" in str(error)
+    def __call__(self, runs: list[Run]) -> xr.Dataset | None:
+        """Dataset of a program, None if it runs out of memory with nothing else there."""
+        dataset = self._attempt(runs)
+        if dataset is None and not self._clean:
+            self._free()
+            print(f"out of memory with {len(runs)} runs in a program: trying it again", flush=True)
+            dataset = self._attempt(runs)
+        if dataset is None:
+            self._free()
+        else:
+            self._clean = False
+        return dataset
+
+    def _attempt(self, runs: list[Run]) -> xr.Dataset | None:
+        try:
+            return checkpoints.program(runs, self._train)
+        except (MemoryError, RuntimeError) as error:
+            if not checkpoints.is_out_of_memory(error):
+                raise
+        return None
+
+    def _free(self) -> None:
+        """Give memory back, once nothing refers to the tensors of the failed program any more."""
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._clean = True
 
 
 def _half(run: Any, width: int, halved: bool) -> int:

@@ -223,10 +223,12 @@ def test_curvature_against_autograd(point):
     part = curvature.Point(
         model, "cross_entropy", weights, x[:40], torch.from_numpy(data.targets[:40])
     )
-    noise, trace = curvature.gradient_noise(part, kept)
+    noise = curvature.gradient_noise(part, kept)
     covariance = np.cov(gradients.T, bias=True)
-    np.testing.assert_allclose(noise, np.diag(kept @ covariance @ kept.T), rtol=1e-8)
-    assert trace == pytest.approx(np.trace(covariance))
+    np.testing.assert_allclose(noise.variance, np.diag(kept @ covariance @ kept.T), rtol=1e-8)
+    assert noise.trace == pytest.approx(np.trace(covariance))
+    np.testing.assert_allclose(noise.mean, gradients.mean(0), atol=1e-12)
+    assert not here["noise_error"].any() and not here["bias_error"].any()  # of all samples
     total = slope + 1e-3 * weights.numpy()
     np.testing.assert_allclose(
         here["bias"][:5], kept @ total / (values[::-1][:5] + 1e-3), rtol=1e-6, atol=1e-10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 
 import numpy as np
@@ -11,13 +12,14 @@ import xarray as xr
 from pydantic import ValidationError
 from torch.func import grad, jvp
 
-from regimes import store
+from regimes import jobs, store
 from regimes.config import ConfigError
-from regimes.data import images
+from regimes.data import files, images
 from regimes.data.samples import SampledStream
 from regimes.data.streams import stream_seed
 from regimes.ensemble.losses import LOSSES
 from regimes.nn.image_networks import from_torchvision
+from regimes.observe.subspace import Subspace
 from regimes.studies.limiting_dynamics import (
     data_sets,
     experiments,
@@ -156,27 +158,35 @@ def test_parts_are_spread_over_a_data_set(count, wanted):
 # --- Training ------------------------------------------------------------------------------------
 
 
-def loss_of(run, flat: torch.Tensor, x, targets):
+def loss_of(run, flat: torch.Tensor, x, targets, masks=None):
     """Cross-entropy of a network at flat weights, in their type."""
     shapes = model_of(run).shapes()
     parts = flat.split([int(np.prod(shape)) for shape in shapes.values()])
     named = {n: p.view(s) for p, (n, s) in zip(parts, shapes.items(), strict=True)}
+    named |= masks or {}
     outputs = model_of(run).apply(named, x.to(flat.dtype)).double()
     return torch.nn.functional.cross_entropy(outputs, targets.argmax(1))
 
 
 def plain_loop(run, origin):
-    """Weights and buffers (K + 1, P) of one run: float64 weights, gradients of float32 ones."""
+    """Weights and buffers (K + 1, P) of one run: float64 weights, gradients of float32 ones.
+
+    Groups of a batch are networks of their own, whose losses are averaged.
+    """
     data = data_sets.on_device(run.data, 0.0, "cpu")
     seed = stream_seed(run.seed, "batches", "run", run.batch_size)
     stream = SampledStream(
-        data.x, data.targets, [seed], run.batch_size, run.steps, augment=data.augment
-    )
+        data.x, data.targets, [seed], run.batch_size, run.steps, run.sampling, keep_last=True,
+        augment=data.augment,
+    )  # fmt: skip
     weights, buffer = torch.from_numpy(origin), torch.zeros(len(origin), dtype=torch.float64)
     path, buffers = [weights], [buffer]
     for x, targets in stream:
         leaf = weights.float().requires_grad_()
-        (slope,) = torch.autograd.grad(loss_of(run, leaf, x[0], targets[0]), leaf)
+        parts = (each[0].tensor_split(run.norm_groups) for each in (x, targets))
+        groups = [(a, b) for a, b in zip(*parts, strict=True) if len(a)]
+        loss = sum(len(a) * loss_of(run, leaf, a, b) for a, b in groups) / x.shape[1]
+        (slope,) = torch.autograd.grad(loss, leaf)
         buffer = run.momentum * buffer + slope + run.weight_decay * weights
         weights = weights - run.eta * buffer
         path.append(weights)
@@ -212,8 +222,60 @@ def test_a_recorded_run_is_that_of_a_plain_loop(point):
         assert 0 <= float(found[f"{part}_accuracy"][0, -1]) <= 1
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"norm_groups": 4},
+        {"norm_groups": 3},  # of unequal sizes
+        {"norm_groups": 3, "sampling": "epochs", "batch_size": 29},  # 60 images: 29, 29, 2
+    ],
+)
+def test_groups_of_a_batch_are_normalized_by_themselves(point, changes):
+    runs = [sgd(seed=s, momentum=0.5, **changes) for s in (0, 1)]
+    found = experiments.train(runs, start=point)
+    origin = point["weights"].values[0, : networks.size_of(model_of(runs[0]))]
+    for index, run in enumerate(runs):
+        path, _ = plain_loop(run, origin)
+        moved = ((path[1:] - origin) ** 2).sum(1)
+        np.testing.assert_allclose(found["global_displacement"][index], moved, rtol=1e-4)
+    path, _ = plain_loop(runs[0].model_copy(update={"norm_groups": 1}), origin)
+    other = ((path[1:] - origin) ** 2).sum(1)
+    assert abs(found["global_displacement"].values[0] / other - 1).max() > 0.01
+
+
+def test_epochs_use_every_image_once(monkeypatch, point):
+    """With the last batch as small as it may be: steps of whole epochs are what epochs says."""
+    seen = []
+    select = images.Pixels.changed
+    monkeypatch.setattr(
+        images.Pixels, "changed", lambda s, rows, how: seen.append(rows) or select(s, rows, how)
+    )
+    monkeypatch.setitem(SAMPLES, "cifar10_augmented", 60)
+    given = RESUMED | {"batch_size": 25, "epochs": 2, "sampling": "epochs"}
+    (drawn,) = Sgd.expand({name: value for name, value in given.items() if name != "steps"})
+    run = sgd(drawn)
+    assert run.steps == 6
+    experiments.train([run], start=point)
+    assert [len(rows) for rows in seen] == 2 * [25, 25, 10]
+    for epoch in (seen[:3], seen[3:]):
+        assert sorted(torch.cat(epoch).tolist()) == list(range(60))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"norm_groups": 9}, "9 are more than the 8 samples of a batch; at most 8"),
+        ({"norm_groups": 0}, "greater than or equal to 1"),
+        (LINEAR | {"norm_groups": 2}, "got 2 for a model linear; image networks alone"),
+    ],
+)
+def test_groups_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        sgd(**changes)
+
+
 def test_runs_do_not_depend_on_their_neighbours(point):
-    many = [sgd(seed=s, eta=e) for s in (0, 1) for e in (0.02, 0.01)]
+    many = [sgd(seed=s, eta=e, norm_groups=3) for s in (0, 1) for e in (0.02, 0.01)]
     found = experiments.train(many, start=point)
     alone = experiments.train([many[2], many[1]], start=point)
     for there, here in ((2, 0), (1, 1)):
@@ -303,6 +365,10 @@ def test_memory_of_a_run_limits_programs():
     assert experiments.widest(sgd(width=64, batch_size=512), cpu) == 2
     assert experiments.widest(sgd(), torch.device("cuda")) == 2
     assert experiments.widest(sgd(LINEAR), cpu) == 64
+    # What is kept for the backward pass is that of one group.
+    crowded = {"width": 16, "batch_size": 512}
+    assert experiments.widest(sgd(**crowded), cpu) == 2
+    assert experiments.widest(sgd(**crowded, norm_groups=32), cpu) > 4
 
 
 # --- Curvature -----------------------------------------------------------------------------------
@@ -319,23 +385,16 @@ def seen(start):
     return geometry._points(POINT, weights, torch.device("cpu"))[0]
 
 
-def slope64(seen, weights: torch.Tensor) -> torch.Tensor:
-    leaf = weights.clone().requires_grad_()
-    loss = sum(s * loss_of(POINT, leaf, x, targets) for s, x, targets in sample(seen))
-    return torch.autograd.grad(loss, leaf)[0]
-
-
 def test_curvature_of_an_image_network(point, seen):
     here = point.isel(run=0)
     size = len(seen.weights)
     assert here["eigenvector"].dtype == np.float32
     vectors = torch.from_numpy(here["eigenvector"].values[:, :size]).double()
     np.testing.assert_allclose(vectors @ vectors.T, np.eye(3), atol=1e-5)
-    slope = slope64(seen, seen.weights)
-    np.testing.assert_allclose(image_curvature.gradient(seen), slope, atol=2e-5)
+    parts = sample(seen)
 
     def loss(flat):
-        return sum(s * loss_of(POINT, flat, x, targets) for s, x, targets in sample(seen))
+        return sum(s * loss_of(POINT, flat, x, targets) for s, x, targets in parts)
 
     for vector, value in zip(vectors, here["eigenvalue"].values[:3], strict=True):
         # Forward over reverse and in float64, where the study takes reverse over reverse.
@@ -344,9 +403,6 @@ def test_curvature_of_an_image_network(point, seen):
         found = image_curvature.hessian_product(seen, vector.numpy())
         np.testing.assert_allclose(found, image, atol=1e-3 * abs(value))
     assert float(here["eigen_residual"].max()) < POINT.tolerance
-    total = slope.numpy() + POINT.weight_decay * seen.weights.numpy()
-    expected = vectors.numpy() @ total / (here["eigenvalue"].values[:3] + POINT.weight_decay)
-    np.testing.assert_allclose(here["bias"][:3], expected, rtol=1e-2, atol=1e-5)
     assert np.isnan(here["hessian_trace"])
 
 
@@ -366,25 +422,95 @@ def test_loss_maps_of_an_image_network(point, seen):
     assert np.isfinite(here["test_loss_grid"].values).all()
 
 
-def test_noise_of_batch_gradients(point, seen):
-    """Against the covariance of gradients in float64, batch by batch."""
-    here, size = point.isel(run=0), len(seen.weights)
-    vectors = here["eigenvector"].values[:, :size].astype(float)
-    seed = stream_seed(0, "curvature", "noise", POINT.noise_batch)
-    batches = POINT.noise_batches
+def batch_gradients(seen, run, masks=lambda count: {}):
+    """Gradients (n, P) in float64 of the batches of the noise, group by group."""
+    seed = stream_seed(0, "curvature", "noise", run.noise_batch)
     stream = SampledStream(
-        seen.x, seen.targets, [seed], POINT.noise_batch, batches, augment=seen.augment
+        seen.x, seen.targets, [seed], run.noise_batch, run.noise_batches, augment=seen.augment
     )
     slopes = []
     for x, targets in stream:
-        leaf = seen.weights.clone().requires_grad_()
-        slopes.append(torch.autograd.grad(loss_of(POINT, leaf, x[0], targets[0]), leaf)[0].numpy())
-    centred = np.array(slopes) - np.mean(slopes, 0)
-    scale = POINT.noise_batch / (batches - 1)
-    np.testing.assert_allclose(
-        here["noise"][:3], scale * ((centred @ vectors.T) ** 2).sum(0), rtol=1e-3
-    )
+        leaf, dropped = seen.weights.clone().requires_grad_(), masks(run.noise_batch)
+        loss = 0.0
+        for rows in np.array_split(np.arange(run.noise_batch), run.norm_groups):
+            here = {name: mask[rows] for name, mask in dropped.items()}
+            loss += loss_of(run, leaf, x[0, rows], targets[0, rows], here) * len(rows)
+        loss = loss / run.noise_batch
+        slopes.append(torch.autograd.grad(loss, leaf)[0].numpy())
+    return np.array(slopes)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_noise_of_batch_gradients(point, start, seen, groups):
+    """Against the covariance of gradients in float64, batch by batch."""
+    run = POINT.model_copy(update={"norm_groups": groups})
+    here, size = point.isel(run=0), len(seen.weights)
+    if groups > 1:
+        with pytest.MonkeyPatch.context() as patch:
+            vectors = here["eigenvector"].values[:, :size].astype(float)
+            top = Subspace(here["eigenvalue"].values[:3], vectors, np.zeros(3))
+            patch.setattr(image_curvature, "top_spectrum", lambda *_: top)
+            here = geometry.measure([run], start=start).isel(run=0)
+    vectors = here["eigenvector"].values[:, :size].astype(float)
+    slopes, batches = batch_gradients(seen, run), run.noise_batches
+    centred = slopes - slopes.mean(0)
+    scale = run.noise_batch / (batches - 1)
+    squares = (centred @ vectors.T) ** 2
+    np.testing.assert_allclose(here["noise"][:3], scale * squares.sum(0), rtol=1e-3)
     assert float(here["noise_trace"]) == pytest.approx(scale * (centred**2).sum(), rel=1e-4)
+    # Standard errors of two means over batches: of squares, and of gradients.
+    error = run.noise_batch * squares.std(0, ddof=1) / np.sqrt(batches)
+    np.testing.assert_allclose(here["noise_error"][:3], error, rtol=1e-3)
+    stiff = here["eigenvalue"].values[:3] + run.weight_decay
+    total = slopes.mean(0) + run.weight_decay * seen.weights.numpy()
+    np.testing.assert_allclose(here["bias"][:3], vectors @ total / stiff, rtol=1e-3, atol=1e-6)
+    spread = (slopes @ vectors.T).std(0, ddof=1) / np.sqrt(batches)
+    np.testing.assert_allclose(here["bias_error"][:3], spread / stiff, rtol=1e-3)
+
+
+def test_noise_has_the_dropout_of_training():
+    run = POINT.model_copy(update=VGG | {"noise_batch": 3, "noise_batches": 4, "norm_groups": 2})
+    model = model_of(run)
+    weights = initial_weights(sgd(RESUMED | VGG), model)
+    seen = geometry._points(run, weights, torch.device("cpu"))[0]
+    generator = torch.Generator()
+    generator.manual_seed(stream_seed(0, "curvature", "dropout", 3) % 2**63)
+
+    def masks(count):
+        return {
+            f"keep_{name}": 2.0 * (torch.rand(count, size, generator=generator) >= 0.5)
+            for name, size in model.dropout.items()
+        }
+
+    vectors = np.linalg.qr(np.random.default_rng(0).standard_normal((len(weights), 2)))[0].T
+    found = image_curvature.gradient_noise(seen, vectors, 3, 4, 2)
+    slopes, undropped = batch_gradients(seen, run, masks), batch_gradients(seen, run)
+    np.testing.assert_allclose(found.mean, slopes.mean(0), atol=1e-5)
+    total = slopes.var(0, ddof=1).sum()
+    assert found.trace == pytest.approx(3 * total, rel=1e-3)
+    assert abs(undropped.var(0, ddof=1).sum() / total - 1) > 0.05
+
+
+def test_too_little_memory_for_curvature_is_said(start, monkeypatch):
+    def large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(image_curvature, "top_spectrum", large)
+    with pytest.raises(ConfigError, match="lower .*curvature_batch: 250, noise_batch: 8, modes: 3"):
+        geometry.measure([POINT], start=start)
+
+    def broken(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(image_curvature, "top_spectrum", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        geometry.measure([POINT], start=start)
+
+
+def test_parts_of_curvature(seen):
+    """So many images together as the setting says: what memory grows with."""
+    parts = list(seen._replace(together=6).parts())
+    assert [len(x) for _, x, _ in parts] == [6, 6, 6, 6]
 
 
 def test_images_of_curvature_are_augmented_once(seen):
@@ -416,28 +542,55 @@ def test_curvature_that_makes_no_sense_is_refused(changes, message):
 # --- Weights of torchvision ----------------------------------------------------------------------
 
 
+def saved(folder, state):
+    """File of a state, under the name that torchvision would give it."""
+    torch.save(state, folder / "state")
+    digest = store.file_digest(folder / "state")
+    return (folder / "state").rename(folder / f"resnet18-{digest[:8]}.pth"), digest
+
+
 def test_weights_of_torchvision(made, tmp_path, monkeypatch):
     run = sgd(model="resnet18", data="imagenet", width=64, origin="torchvision")
     model = model_of(run)
     folder = tmp_path / "torchvision"
     folder.mkdir()
     monkeypatch.setenv("REGIMES_DATA", str(tmp_path))
+    monkeypatch.setattr(files, "_used", {})
     with pytest.raises(ConfigError, match="0 files resnet18-"):
         networks.torchvision_weights(run, model)
     state = plain(model).float().state_dict()
-    torch.save(state, folder / "resnet18-f37072fd.pth")
+    path, digest = saved(folder, state)
     found = networks.torchvision_weights(run, model)
     expected = [value.ravel() for value in from_torchvision(model, state).values()]
     np.testing.assert_array_equal(found, np.concatenate(expected))
-    for broken in (b"no such file", None):
-        if broken is None:
-            torch.save({"fc.bias": torch.zeros(3)}, folder / "resnet18-f37072fd.pth")
-        else:
-            (folder / "resnet18-f37072fd.pth").write_bytes(broken)
-        with pytest.raises(ConfigError, match="download torchvision's weights resnet18"):
-            networks.torchvision_weights(run, model)
+    assert files.used() == {"torchvision/resnet18": digest}
+    path.unlink()
+    path, _ = saved(folder, {"fc.bias": torch.zeros(3)})
+    with pytest.raises(ConfigError, match="download torchvision's weights resnet18"):
+        networks.torchvision_weights(run, model)
     with pytest.raises(ValidationError, match="weights for data: imagenet and width: 64 only"):
         sgd(origin="torchvision")
+
+
+def test_weights_with_other_bytes_than_their_name_says(tmp_path, monkeypatch):
+    (tmp_path / "torchvision").mkdir()
+    monkeypatch.setenv("REGIMES_DATA", str(tmp_path))
+    (tmp_path / "torchvision" / "resnet18-f37072fd.pth").write_bytes(b"cut short")
+    begins = hashlib.sha256(b"cut short").hexdigest()[:8]
+    with pytest.raises(ConfigError, match=f"begins with {begins}, not with f37072fd as its name"):
+        files.weights("resnet18")
+
+
+def test_weights_are_noted_with_the_results(tmp_path, monkeypatch):
+    """Before training, so that checkpoints of other weights are not gone on with."""
+    (tmp_path / "torchvision").mkdir()
+    monkeypatch.setenv("REGIMES_DATA", str(tmp_path))
+    monkeypatch.setattr(files, "_used", {})
+    monkeypatch.setenv("REGIMES_CACHE", str(tmp_path / "decoded"))
+    make(tmp_path, "imagenet", (24, 8))
+    _, digest = saved(tmp_path / "torchvision", {"any": torch.zeros(1)})
+    run = sgd(model="resnet18", data="imagenet", width=64, origin="torchvision")
+    assert jobs._data_of([run])["torchvision/resnet18"] == digest
 
 
 # --- Regression ----------------------------------------------------------------------------------

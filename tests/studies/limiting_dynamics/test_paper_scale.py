@@ -14,7 +14,9 @@ from tests.studies.listed import check, check_complete, listed
 
 NAME = "limiting_dynamics"
 RESUMED = {"eta": 1e-4, "batch_size": 256, "momentum": 0.9, "weight_decay": 1e-4}
+# Eight cores normalize their parts of a batch by themselves.
 IMAGENET = {"model": "resnet18", "width": 64, "data": "imagenet", "sampling": "epochs"}
+IMAGENET |= {"norm_groups": 8}
 NOISY = {"model": "resnet18", "width": 32, "data": "cifar10_augmented_noisy"}
 NOISY |= {"sampling": "with_replacement"}
 INTERPOLATING = {"model": "resnet18", "width": 32, "data": "cifar10_augmented"}
@@ -81,6 +83,7 @@ TEN_EPOCHS = {**RESUMED, "steps": 1960, "record_at": "every 10", "project_at": "
 TEN_EPOCHS |= {"modes": 30, "evaluate_at": "every 196"}
 
 TOP = {"weight_decay": 1e-4, "spectrum": "top", "modes": 30}  # eigenvectors
+PARTS = {"noise_batch": 256, "norm_groups": 8}  # 32 images a core
 OU = {"start": (0.09, 0.0), "drift_eigenvalues": (4.0, 1.0), "drift_bias": (-0.1, 0.05)}
 OU |= {"diffusion_diagonal": (4.0, 1.0)}
 SURROGATE = {"top": 52.8, "exponent": 0.5, "modes": 10_000_000, "bins": 110, "noise_trace": 6177.0}
@@ -167,16 +170,21 @@ PAPER = {
     **SAME,
     # Start: torchvision's weights for ImageNet.
     "mlp_pretrain": listed(
-        1, model=[*RESNETS, *VGGS], data="imagenet", origin="torchvision", keep_weights=True
+        1, model=[*RESNETS, *VGGS], data="imagenet", origin="torchvision", keep_weights=True,
+        norm_groups=8,
     ),
     # Forty thousand images, as published; runs of ResNet-18 alone are projected.
     "start_geometry": listed(
-        1, model="resnet18", width=64, data="imagenet", curvature_samples=40_000, **TOP
+        1, model="resnet18", width=64, data="imagenet", curvature_samples=40_000,
+        curvature_batch=128, **PARTS, **TOP,
     ),
-    "mlp_pretrain_reheat": listed(1, model=[*RESNETS, *VGGS], data="imagenet", steps=1),
+    "mlp_pretrain_reheat": listed(
+        1, model=[*RESNETS, *VGGS], data="imagenet", steps=1, norm_groups=8
+    ),
     # For the noise: eigenvectors of the largest networks would fill the memory.
     "reheat_geometry": listed(
-        1, model=[*RESNETS, *VGGS], width=64, data="imagenet", **{**TOP, "modes": 2}
+        1, model=[*RESNETS, *VGGS], width=64, data="imagenet", **PARTS, **{**TOP, "modes": 2},
+        curvature_batch=32,
     ),
     # Five epochs, eta = 1e-4: the notebook's label 1e-5 contradicts the size of its cloud.
     "stationary_cloud_resume": listed(1, **IMAGENET, **RESUMED, steps=5 * EPOCH, **CLOUD),
@@ -217,7 +225,9 @@ PAPER = {
     "cifar_sweep_eta": listed(1, **{**PUBLISHED_RESUME, "eta": ETAS}, steps=392),
     "cifar_sweep_batch": sweep(PUBLISHED_RESUME, 50_000, [*DRAWN, 256]),
     "cifar_sweep_beta": listed(1, **{**PUBLISHED_RESUME, "momentum": BETAS}, steps=392),
-    "cifar_fc_portraits": listed(1, batch_size=[256, 512], momentum=0.99, modes=3),
+    "cifar_fc_portraits": listed(
+        1, batch_size=[256, 512], momentum=0.99, modes=3, norm_groups=8
+    ),
 }  # fmt: skip
 SCALES = {"gpu": GPU, "paper": PAPER}
 # Checks of this project without a published counterpart.

@@ -128,6 +128,11 @@ class Train(RunSettings):
             raise ValueError("then, then_lr_code and then_epochs belong together; give all or none")
         if self.augment and self.data not in IMAGES:
             raise ValueError(f"augment: {self.data} has no images to crop; leave it out")
+        if self.augment and self.batch() == self.used():
+            raise ValueError(
+                "augment: a full batch is always the same; leave it out, or give a batch_size "
+                f"below {self.used()}"
+            )
         for name in ("test_at", "probe_at"):
             try:
                 steps_at(getattr(self, name), self.total_epochs())

@@ -62,6 +62,30 @@ class Point(NamedTuple):
         }
 
 
+class GradientNoise(NamedTuple):
+    """Covariance Sigma of the gradients of single samples, and their mean.
+
+    Attributes
+    ----------
+    variance : ndarray (V,)
+        q^T Sigma q along V unit vectors q.
+    variance_error : ndarray (V,)
+        Its standard error; zero where all samples were looked at.
+    trace : float
+        tr(Sigma).
+    mean : ndarray (P,)
+        Mean gradient.
+    mean_error : ndarray (V,)
+        Standard error of q . mean.
+    """
+
+    variance: np.ndarray
+    variance_error: np.ndarray
+    trace: float
+    mean: np.ndarray
+    mean_error: np.ndarray
+
+
 def gradient(point: Point) -> np.ndarray:
     """Gradient of the loss (P,)."""
     return grad(point.on_data)(point.weights).numpy()
@@ -98,16 +122,8 @@ def top_spectrum(point: Point, wanted: int, tolerance: float) -> Subspace:
     return found._replace(vectors=signed(found.vectors))
 
 
-def gradient_noise(point: Point, vectors: np.ndarray) -> tuple[np.ndarray, float]:
-    """Variance of single-sample gradients along rows of ``vectors`` (V, P), and its trace.
-
-    Returns
-    -------
-    noise : ndarray (V,)
-        q^T Sigma q.
-    trace : float
-        tr(Sigma).
-    """
+def gradient_noise(point: Point, vectors: np.ndarray) -> GradientNoise:
+    """Covariance of single-sample gradients along rows of ``vectors`` (V, P)."""
     per_sample = vmap(grad(point.value), in_dims=(None, 0, 0))
     mean = torch.from_numpy(gradient(point))
     basis = torch.from_numpy(np.ascontiguousarray(vectors)).mT
@@ -117,7 +133,10 @@ def gradient_noise(point: Point, vectors: np.ndarray) -> tuple[np.ndarray, float
         centred = per_sample(point.weights, point.x[part, None], point.targets[part, None]) - mean
         along += (centred @ basis).square().sum(0)
         trace += float(centred.square().sum())
-    return (along / len(point.x)).numpy(), trace / len(point.x)
+    exact = np.zeros(len(vectors))
+    return GradientNoise(
+        (along / len(point.x)).numpy(), exact, trace / len(point.x), mean.numpy(), exact
+    )
 
 
 def losses_at(point: Point, steps: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -94,8 +94,8 @@ def widest(run: Sgd, device: torch.device) -> int:
     """Largest number of runs in a program like this one, at least 2.
 
     A run on images holds its batch, several times while it is made; weights, start, buffer,
-    gradient and what is recorded of them; and a network what its layers keep for the backward
-    pass, measured three times as much in the middle of it.
+    gradient and what is recorded of them; and a network what its layers keep of a group for the
+    backward pass, measured three times as much in the middle of it.
     """
     if run.data not in FILES:
         return WIDEST
@@ -104,7 +104,8 @@ def widest(run: Sgd, device: torch.device) -> int:
     if run.model not in IMAGE_MODELS:
         return min(WIDEST, width_within(MEMORY[device.type], 0, numbers * PRECISION.itemsize))
     # In single precision: half as many numbers in double.
-    numbers += 3 * held_numbers(model, samples.shape, run.batch_size) // 2
+    together = -(-run.batch_size // run.norm_groups)
+    numbers += 3 * held_numbers(model, samples.shape, together) // 2
     fitting = width_within(MEMORY[device.type], 0, numbers * PRECISION.itemsize)
     return min(WIDEST_OF_IMAGES[device.type], fitting)
 
@@ -146,6 +147,7 @@ def train_program(
             run.batch_size,
             steps,
             run.sampling,
+            keep_last=True,
             augment=data.augment,
         )
         observations = [each.observation for each in due]
@@ -164,7 +166,7 @@ def train_program(
 def _network(run: Sgd, model: Model, loss: Loss) -> Network:
     """The model and its loss in the engine."""
     if run.model in IMAGE_MODELS:
-        return MixedPrecisionNetwork(model, loss)
+        return MixedPrecisionNetwork(model, loss, run.norm_groups)
     return LayeredNetwork(model.depth, loss, model.activation, standard=True)
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from regimes import store
 from regimes.config import ConfigError
+from regimes.ensemble.checkpoints import is_out_of_memory
 from regimes.studies.limiting_dynamics import curvature, data_sets, image_curvature
 from regimes.studies.limiting_dynamics.curvature import Point
 from regimes.studies.limiting_dynamics.image_curvature import ImagePoint
@@ -17,6 +18,8 @@ from regimes.studies.limiting_dynamics.networks import loss_of, model_of, start_
 from regimes.studies.limiting_dynamics.settings import IMAGE_MODELS, Geometry
 
 PLOTTED = 30  # the mode that figures set against the first, where there are so many
+# Settings that memory grows with; the images that are looked at pass in parts.
+LARGE = ("curvature_batch", "noise_batch", "modes", "width")
 
 LONG_NAMES = {
     "weights": "weights of the start point",
@@ -24,9 +27,11 @@ LONG_NAMES = {
     "eigenvector": "unit eigenvectors of the Hessian",
     "eigen_residual": "|H q - rho q| / |rho|",
     "noise": "variance of single-sample gradients along the eigenvector, q^T Sigma q",
+    "noise_error": "standard error of the noise; zero where all samples were looked at",
     "noise_trace": "trace of the covariance Sigma of single-sample gradients",
     "hessian_trace": "trace of the Hessian",
     "bias": "distance of the start from the minimum of the quadratic model along the eigenvector",
+    "bias_error": "standard error of the bias; zero where all samples were looked at",
     "start_position": "q . theta_0",
     "train_loss": "loss on all training data",
     "test_loss": "loss on all test data",
@@ -62,10 +67,25 @@ def measure(
     Raises
     ------
     regimes.config.ConfigError
-        If the start point lacks the network or has diverged, eigenvectors do not converge, or image
-        files are missing.
+        If the start point lacks the network or has diverged, eigenvectors do not converge, image
+        files are missing, or memory does not suffice.
     """
-    return store.join_runs([_measure_one(run, torch.device(device), start) for run in settings])
+    return store.join_runs([_fitting(run, torch.device(device), start) for run in settings])
+
+
+def _fitting(run: Geometry, device: torch.device, start: xr.Dataset) -> xr.Dataset:
+    """Measured, or a message if memory does not suffice."""
+    try:
+        return _measure_one(run, device, start)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    given = ", ".join(f"{name}: {getattr(run, name)}" for name in LARGE)
+    raise ConfigError(
+        f"out of memory while the curvature of {run.model} on {run.data} was measured; lower the "
+        f"settings that memory grows with ({given}), raise norm_groups (now {run.norm_groups}), "
+        "which divides noise_batch, or measure it where there is more"
+    )
 
 
 def _measure_one(run: Geometry, device: torch.device, start: xr.Dataset) -> xr.Dataset:
@@ -85,9 +105,9 @@ def _measure_one(run: Geometry, device: torch.device, start: xr.Dataset) -> xr.D
             top = tools.top_spectrum(train, modes, run.tolerance)
         except ArithmeticError as error:
             raise ConfigError(f"spectrum: {error}") from None
-    drawn = (run.noise_batch, run.noise_batches) if images else ()
-    noise, noise_trace = tools.gradient_noise(train, top.vectors, *drawn)
-    slope = tools.gradient(train) + run.weight_decay * weights
+    drawn = (run.noise_batch, run.noise_batches, run.norm_groups) if images else ()
+    noise = tools.gradient_noise(train, top.vectors, *drawn)
+    slope, stiffness = noise.mean + run.weight_decay * weights, top.values + run.weight_decay
     plotted = top.vectors[[0, min(PLOTTED, modes) - 1]]
     offset = np.linspace(-run.grid_half_width, run.grid_half_width, run.grid_size)
     plane = np.stack(np.meshgrid(offset, offset, indexing="ij"), -1).reshape(-1, 2)
@@ -104,10 +124,12 @@ def _measure_one(run: Geometry, device: torch.device, start: xr.Dataset) -> xr.D
         "eigenvalue": (("mode",), top.values),
         "eigenvector": (("kept_mode", "parameter"), vectors),
         "eigen_residual": (("kept_mode",), top.residuals),
-        "noise": (("mode",), noise),
-        "noise_trace": ((), noise_trace),
+        "noise": (("mode",), noise.variance),
+        "noise_error": (("mode",), noise.variance_error),
+        "noise_trace": ((), noise.trace),
         "hessian_trace": ((), trace),
-        "bias": (("mode",), top.vectors @ slope / (top.values + run.weight_decay)),
+        "bias": (("mode",), top.vectors @ slope / stiffness),
+        "bias_error": (("mode",), noise.mean_error / abs(stiffness)),
         "start_position": (("mode",), top.vectors @ weights),
         "train_loss": ((), train_loss),
         "test_loss": ((), test_loss),
@@ -138,9 +160,9 @@ def _points(
     here = model_of(run), loss_of(run), torch.from_numpy(weights).to(device)
     if run.model not in IMAGE_MODELS:
         return Point(*here, data.x, data.targets), Point(*here, data.test_x, data.test_targets)
-    samples = run.curvature_samples
-    train = ImagePoint(*here, data.x, data.targets, data.augment, samples)
-    return train, ImagePoint(*here, data.test_x, data.test_targets, None, samples)
+    taken = run.curvature_samples, run.curvature_batch
+    train = ImagePoint(*here, data.x, data.targets, data.augment, *taken)
+    return train, ImagePoint(*here, data.test_x, data.test_targets, None, *taken)
 
 
 def _attributes(name: str) -> dict[str, str]:

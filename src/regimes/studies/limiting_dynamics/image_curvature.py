@@ -1,9 +1,10 @@
 """Curvature, gradient noise and loss maps of one image network at one point, in float32.
 
 As `regimes.studies.limiting_dynamics.curvature`, part by part of the images: batch norm normalizes
-a part by itself, as it does a batch in training, so the loss is the mean over parts. Which images
-make up a part is fixed. Images of an augmented data set are augmented, always by the same draws:
-what is measured is the loss that training sees, of a sample of it. Nothing is dropped.
+a part by itself, as it does a group of a batch in training, so the loss is the mean over parts.
+Which images make up a part is fixed. Images of an augmented data set are augmented, always by the
+same draws: what is measured is the loss that training sees, of a sample of it, without dropout.
+Gradient noise is that of training, with dropout.
 
 Sums over parts are taken in float64.
 """
@@ -23,12 +24,12 @@ from regimes.data.images import Pixels
 from regimes.data.samples import SampledStream
 from regimes.data.streams import stream_seed
 from regimes.ensemble.losses import LOSSES, accuracy
-from regimes.nn.image_networks import ImageModel
+from regimes.ensemble.networks import Parameters
+from regimes.nn.image_networks import ImageModel, kept
 from regimes.observe.subspace import Subspace, signed, top_subspace
+from regimes.studies.limiting_dynamics.curvature import GradientNoise
 from regimes.studies.limiting_dynamics.data_sets import OneHot, spread
-from regimes.studies.limiting_dynamics.mixed_precision import SINGLE
-
-TOGETHER = 250  # images of a part
+from regimes.studies.limiting_dynamics.mixed_precision import SINGLE, parts_of
 
 
 class ImagePoint(NamedTuple):
@@ -47,6 +48,8 @@ class ImagePoint(NamedTuple):
         Random change of the images.
     samples : int or None
         Number of images that are looked at, spread over the data; None for all.
+    together : int
+        Images of a part, about.
     """
 
     model: ImageModel
@@ -56,10 +59,11 @@ class ImagePoint(NamedTuple):
     targets: OneHot
     augment: Augmentation | None = None
     samples: int | None = None
+    together: int = 250
 
     def parts(self) -> Iterator[tuple[float, Tensor, Tensor]]:
         """Share among the images, images (n, C, H, W) and targets (n, C) of every part."""
-        parts = spread(len(self.x), self.samples, TOGETHER)
+        parts = spread(len(self.x), self.samples, self.together)
         for number, rows in enumerate(parts):
             rows = rows.to(self.x.device)
             x = self._taken(rows, number)
@@ -72,31 +76,25 @@ class ImagePoint(NamedTuple):
         generator = torch.Generator(self.x.device).manual_seed(seed)
         return self.x.changed(rows, lambda images: self.augment(images, generator))
 
-    def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Outputs (n, C) in float64 for weights (P,) in float32."""
+    def outputs(self, weights: Tensor, x: Tensor, masks: Parameters | None = None) -> Tensor:
+        """Outputs (n, C) in float64 for weights (P,) in float32, with dropout where masks are."""
         shapes = self.model.shapes()
         parts = weights.split([int(np.prod(shape)) for shape in shapes.values()])
         named = {
             name: part.view(shape)
             for part, (name, shape) in zip(parts, shapes.items(), strict=True)
         }
-        return self.model.apply(named, x).double()
+        return self.model.apply(named | (masks or {}), x).double()
 
-    def slope(self, x: Tensor, targets: Tensor, *, twice: bool = False) -> tuple[Tensor, Tensor]:
+    def slope(
+        self, x: Tensor, targets: Tensor, masks: Parameters | None = None, *, twice: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Weights (P,) in float32 as a leaf, and the gradient of the loss of a batch there."""
         leaf = self.weights.to(SINGLE).requires_grad_()
         with torch.enable_grad():
-            loss = LOSSES[self.loss].value(self.outputs(leaf, x), targets)
+            loss = LOSSES[self.loss].value(self.outputs(leaf, x, masks), targets)
             (slope,) = torch.autograd.grad(loss, leaf, create_graph=twice)
         return leaf, slope
-
-
-def gradient(point: ImagePoint) -> np.ndarray:
-    """Gradient of the loss (P,)."""
-    total = torch.zeros_like(point.weights)
-    for share, x, targets in point.parts():
-        total.add_(point.slope(x, targets)[1], alpha=share)
-    return total.cpu().numpy()
 
 
 def hessian_product(point: ImagePoint, vector: np.ndarray) -> np.ndarray:
@@ -117,35 +115,60 @@ def top_spectrum(point: ImagePoint, wanted: int, tolerance: float) -> Subspace:
 
 
 def gradient_noise(
-    point: ImagePoint, vectors: np.ndarray, batch_size: int, batches: int
-) -> tuple[np.ndarray, float]:
-    """Batch size times the covariance of batch gradients: along rows of vectors (V, P), its trace.
+    point: ImagePoint, vectors: np.ndarray, batch_size: int, batches: int, groups: int = 1
+) -> GradientNoise:
+    """Mean of batch gradients, and batch size times their covariance.
 
     With batch norm a sample has no gradient of its own; without, this is the covariance of
-    single-sample gradients. Batches are drawn and augmented as in training.
+    single-sample gradients. Batches are drawn, augmented, cut into groups and pass through dropout
+    as in training.
 
-    Returns
-    -------
-    noise : ndarray (V,)
-        q^T Sigma q.
-    trace : float
-        tr(Sigma).
+    Parameters
+    ----------
+    point
+        Where.
+    vectors
+        Unit vectors (V, P) along which the covariance is given.
+    batch_size, batches
+        Images of a batch, and number of batches.
+    groups
+        Groups of a batch that are normalized by themselves.
     """
     seed = stream_seed(0, "curvature", "noise", batch_size)
     stream = SampledStream(
         point.x, point.targets, [seed], batch_size, batches, augment=point.augment
     )
+    dropping = torch.Generator().manual_seed(
+        stream_seed(0, "curvature", "dropout", batch_size) % 2**63
+    )
     basis = torch.from_numpy(np.ascontiguousarray(vectors)).to(point.weights.device, SINGLE)
-    along, squares, total = [], 0.0, torch.zeros_like(point.weights)
+    found, squares, total = [], 0.0, torch.zeros_like(point.weights)
     for x, targets in stream:
-        slope = point.slope(x[0], targets[0])[1]
-        along.append((basis @ slope).double())
-        squares += float(slope.double().square().sum())
+        slope = torch.zeros_like(point.weights)
+        # Drawn on the CPU: the same numbers on every device.
+        masks = {
+            f"keep_{name}": kept(torch.rand(batch_size, size, generator=dropping))
+            for name, size in point.model.dropout.items()
+        }
+        for part in parts_of(batch_size, groups):
+            here = {name: mask[part].to(x.device) for name, mask in masks.items()}
+            share = (part.stop - part.start) / batch_size
+            slope.add_(point.slope(x[0, part], targets[0, part], here)[1], alpha=share)
+        found.append((basis @ slope.to(SINGLE)).double())
+        squares += float(slope.square().sum())
         total += slope
+    along = torch.stack(found).cpu().numpy()
     # Unbiased: the mean is that of the same batches.
-    variance = torch.stack(along).var(0) * batch_size
-    trace = (squares - float(total.square().sum()) / batches) / (batches - 1) * batch_size
-    return variance.cpu().numpy(), trace
+    variance = along.var(0, ddof=1)
+    spread_of_squares = ((along - along.mean(0)) ** 2).std(0, ddof=1)
+    trace = (squares - float(total.square().sum()) / batches) / (batches - 1)
+    return GradientNoise(
+        batch_size * variance,
+        batch_size * spread_of_squares / np.sqrt(batches),
+        batch_size * trace,
+        (total / batches).cpu().numpy(),
+        np.sqrt(variance / batches),
+    )
 
 
 def losses_at(point: ImagePoint, steps: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -3,11 +3,16 @@
 Steps of a resumed run are 1e-6 of its weights, below what float32 resolves; the gradient itself
 needs no more than float32, in which GPUs compute. Weights are rounded at every step before the
 network sees them, and the gradient there is that at the weights up to rounding.
+
+A batch may pass through the network in groups, one after the other: batch norm then normalizes
+each group by itself (ghost batch norm, arXiv 1705.08741), as the cores of the paper do, and what
+is kept for the backward pass is that of one group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -27,17 +32,20 @@ class MixedPrecisionNetwork:
     """An image network: see `regimes.ensemble.networks.Network`.
 
     Where the model has dropout, `engine.Runs.frozen` holds the seeds of the runs under
-    `regimes.optim.noise.NOISE_SEED`; outputs that are only looked at drop nothing.
+    `regimes.optim.noise.NOISE_SEED`; outputs that are only looked at drop nothing, and all samples
+    that are given are normalized together there.
 
     Parameters
     ----------
     model : ImageModel
     loss : Loss
         Entry of `regimes.ensemble.losses.LOSSES`.
+    groups : int
+        Groups of a batch in training, as equal as can be; at most one per sample.
     """
 
-    def __init__(self, model: ImageModel, loss: Loss) -> None:
-        self.model, self.loss = model, loss
+    def __init__(self, model: ImageModel, loss: Loss, groups: int = 1) -> None:
+        self.model, self.loss, self.groups = model, loss, groups
         self.capturable = not model.dropout  # masks are drawn on the CPU
         self._outputs = vmap(model.apply)
         self._generators = Generators()
@@ -60,12 +68,27 @@ class MixedPrecisionNetwork:
             name: params[name].detach().to(SINGLE).requires_grad_() for name in self.model.shapes()
         }
         masks = self._masks(params, x)
+        reference = reference.expand(-1, x.shape[1], -1)
+        losses, gradient = 0.0, dict.fromkeys(leaves, 0.0)
+        for part in parts_of(x.shape[1], self.groups):
+            here = {name: mask[:, part] for name, mask in masks.items()}
+            found, slopes = self._slopes(
+                {**leaves, **here}, x[:, part], targets[:, part], reference[:, part], gamma
+            )
+            share = (part.stop - part.start) / x.shape[1]
+            losses = losses + share * found
+            for name, slope in zip(leaves, slopes, strict=True):
+                gradient[name] = gradient[name] + share * slope.double()
+        return losses, gradient
+
+    def _slopes(self, params, x, targets, reference, gamma):
+        """Losses (R,) of a group, and the gradients to the parameters in float32."""
         with torch.enable_grad():
-            raw = self._outputs({**leaves, **masks}, x.to(SINGLE))
+            raw = self._outputs(params, x.to(SINGLE))
         scale = gamma.view(-1, 1, 1)
         losses, slope = self.loss.batched((raw.detach().double() - reference) / scale, targets)
-        gradient = torch.autograd.grad(raw, list(leaves.values()), (slope / scale).to(SINGLE))
-        return losses, {name: value.double() for name, value in zip(leaves, gradient, strict=True)}
+        leaves = [params[name] for name in self.model.shapes()]
+        return losses, torch.autograd.grad(raw, leaves, (slope / scale).to(SINGLE))
 
     def state(self) -> dict[str, Any]:
         """Random numbers so far, for a checkpoint."""
@@ -84,6 +107,14 @@ class MixedPrecisionNetwork:
             f"keep_{name}": kept(uniforms(generators, (x.shape[1], size))).to(x.device)
             for name, size in self.model.dropout.items()
         }
+
+
+def parts_of(samples: int, groups: int) -> list[slice]:
+    """Consecutive parts of a batch, as `torch.tensor_split`, at most one per sample."""
+    groups = min(groups, samples)
+    size, larger = divmod(samples, groups)
+    bounds = [group * size + min(group, larger) for group in range(groups + 1)]
+    return [slice(*each) for each in pairwise(bounds)]
 
 
 def held_numbers(model: ImageModel, shape: tuple[int, int, int], batch_size: int) -> int:

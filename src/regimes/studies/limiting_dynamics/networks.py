@@ -78,21 +78,15 @@ def torchvision_weights(run: Sgd, model: ImageModel) -> np.ndarray:
     Raises
     ------
     regimes.config.ConfigError
-        If there is no such file, or it belongs to another network.
+        If there is no such file, it is damaged, or belongs to another network.
     """
-    folder = files.folder() / "torchvision"
-    found = sorted(folder.glob(f"{run.model}-*.pth"))
-    if len(found) != 1:
-        raise ConfigError(
-            f"{folder}: {len(found)} files {run.model}-*.pth where one is needed; download "
-            f"torchvision's weights {run.model} (IMAGENET1K_V1) into this folder"
-        )
+    path = files.weights(run.model)
     try:
-        state = torch.load(found[0], map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         parameters = from_torchvision(model, state)
     except (OSError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
         raise ConfigError(
-            f"{found[0]}: {error}; download torchvision's weights {run.model} (IMAGENET1K_V1) anew"
+            f"{path}: {error}; download torchvision's weights {run.model} (IMAGENET1K_V1) anew"
         ) from None
     return np.concatenate([value.ravel() for value in parameters.values()])
 

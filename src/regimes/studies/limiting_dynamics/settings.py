@@ -61,12 +61,22 @@ class _Setting(RunSettings):
         0.25, description="standard deviation of the noise in regression targets"
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="weight decay lambda")
+    norm_groups: Annotated[int, Field(ge=1)] = Field(
+        1,
+        description="groups of a batch that pass through an image network one after the other, "
+        "each normalized by itself where it has batch norm; as the cores of a distributed run do",
+    )
 
     @model_validator(mode="after")
     def _model_fits_data(self) -> _Setting:
         wanted = {"linear": REGRESSION, "mlp": VECTORS}.get(self.model, PHOTOGRAPHS)
         if self.data not in wanted:
             raise ValueError(f"a model {self.model} takes data {', '.join(wanted)}")
+        if self.norm_groups > 1 and self.model not in IMAGE_MODELS:
+            raise ValueError(
+                f"norm_groups: got {self.norm_groups} for a model {self.model}; image networks "
+                f"alone ({', '.join(IMAGE_MODELS)}) have groups, leave it out"
+            )
         return self
 
 
@@ -88,7 +98,9 @@ class Sgd(_Setting):
     batch_size: Annotated[int, Field(ge=1)] = Field(description="samples per step S")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="momentum beta")
     sampling: Literal[WITH_REPLACEMENT, EPOCHS] = Field(
-        WITH_REPLACEMENT, description="independent draws, or shuffled epochs without replacement"
+        WITH_REPLACEMENT,
+        description="independent draws, or shuffled epochs without replacement, their last batch "
+        "as small as it may be",
     )
     record_at: str = Field("every 1", description="schedule of displacements and batch losses")
     project_at: str = Field("", description="schedule of projections on Hessian eigenvectors")
@@ -116,6 +128,11 @@ class Sgd(_Setting):
                 f"batch_size: {self.batch_size} is more than the {SAMPLES[self.data]} samples of "
                 f"an epoch of {self.data}; at most {SAMPLES[self.data]} with sampling: {EPOCHS}"
             )
+        if self.norm_groups > self.batch_size:
+            raise ValueError(
+                f"norm_groups: {self.norm_groups} are more than the {self.batch_size} samples of a "
+                f"batch; at most {self.batch_size}"
+            )
         if self.origin == "minimum" and self.model != "linear":
             raise ValueError("origin: minimum is known for the linear model only")
         if self.origin == "torchvision" and (self.data, self.width) != ("imagenet", 64):
@@ -137,6 +154,10 @@ class Sgd(_Setting):
             cls.model_validate({**point, "steps": 1})  # so that what follows meets sound values
             point["steps"] = epochs * ceil(SAMPLES[point["data"]] / point["batch_size"])
         yield point
+
+    def pretrained(self) -> str | None:
+        """Network of torchvision whose weights the run reads."""
+        return self.model if self.origin == "torchvision" else None
 
     def length(self) -> int:
         """Number of updates."""
@@ -165,10 +186,19 @@ class Geometry(_Setting):
         description="images of each part that the curvature, losses and loss maps of an image "
         "network are measured on; null: all",
     )
-    noise_batch: Annotated[int, Field(ge=1)] = Field(
-        256, description="images in a batch whose gradient gives the noise of an image network"
+    curvature_batch: Annotated[int, Field(ge=1)] = Field(
+        250,
+        description="images that pass through an image network together there, and that batch "
+        "norm normalizes together; in training batch_size / norm_groups do",
     )
-    noise_batches: Annotated[int, Field(ge=2)] = Field(400, description="number of such batches")
+    noise_batch: Annotated[int, Field(ge=1)] = Field(
+        256,
+        description="images in a batch whose gradient gives the noise of an image network, in "
+        "norm_groups groups",
+    )
+    noise_batches: Annotated[int, Field(ge=2)] = Field(
+        400, description="number of such batches; their mean gradient gives the bias"
+    )
 
     @model_validator(mode="after")
     def _fits_model(self) -> Geometry:
@@ -178,6 +208,11 @@ class Geometry(_Setting):
         if (self.curvature_samples or 0) > largest:
             what = f"at most {largest}, the images of {self.data}" if largest else "null for an mlp"
             raise ValueError(f"curvature_samples: got {self.curvature_samples}; must be {what}")
+        if self.norm_groups > self.noise_batch:
+            raise ValueError(
+                f"norm_groups: {self.norm_groups} are more than the {self.noise_batch} images of "
+                f"noise_batch; at most {self.noise_batch}"
+            )
         return self
 
 

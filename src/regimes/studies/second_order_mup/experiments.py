@@ -118,9 +118,11 @@ def train_program(runs: Sequence[Train], device: torch.device) -> xr.Dataset:
     analogies = data_sets.analogies(run)
     observer = Observer(run, network, preconditioner, tensors, start, frozen, hyper, analogies)
     each = torch.arange(len(runs), device=device)
+    seeds = _seeds(runs)
+    stream = torch.tensor([seeds.index(each.seed) for each in runs], device=device)
     rate = torch.tensor([each.lr for each in runs], **where)
     given = engine.Runs(
-        start, each, each, torch.ones_like(rate), rate, hyper, centred=False, frozen=frozen
+        start, each, stream, torch.ones_like(rate), rate, hyper, centred=False, frozen=frozen
     )
     found = engine.train(
         network,
@@ -170,12 +172,17 @@ class _OneHot:
         self.stream.resume(state)
 
 
+def _seeds(runs: Sequence[Train]) -> list[int]:
+    """Seeds of the runs, each once: runs of one seed see the same batches."""
+    return sorted({run.seed for run in runs})
+
+
 def _stream(run: Train, runs: Sequence[Train], tensors: dict, observer: Observer):
     """Batches: the whole set, or shuffled epochs of full batches."""
     x, targets = tensors["x"], tensors["targets"]
     if run.batch() == run.used():
         return _OneHot(WholeSet(x[:], targets, run.steps), observer)
     augment = data_sets.augmentation_of(run)
-    seeds = [stream_seed(each.seed, "batches", run.batch()) for each in runs]
+    seeds = [stream_seed(seed, "batches", run.batch()) for seed in _seeds(runs)]
     stream = SampledStream(x, targets, seeds, run.batch(), run.steps, EPOCHS, augment=augment)
     return _OneHot(stream, observer)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from regimes import store
 from regimes.data.corpus import analogy_accuracy
+from regimes.data.labelled import first
 from regimes.ensemble.engine import Observation, State, Trained
 from regimes.ensemble.losses import LOSSES, accuracy
 from regimes.ensemble.networks import Parameters
@@ -21,7 +22,7 @@ from regimes.ensemble.schedules import steps_at
 from regimes.nn.taped.layers import Tape, applied
 from regimes.optim.noise import NOISE_SEED, Generators
 from regimes.studies.second_order_mup import theory
-from regimes.studies.second_order_mup.networks import rates
+from regimes.studies.second_order_mup.networks import LARGE_IMAGES, rates
 from regimes.studies.second_order_mup.settings import Train
 
 AT_ONCE = 500  # samples per forward pass of an evaluation
@@ -105,6 +106,9 @@ class Observer:
         self.analogies = analogies
         self.layers = network.layers
         self.probe = data["test_x"][: run.probe_samples]
+        # Of large images no more at a time than training can hold.
+        large = self.probe.ndim == 4 and self.probe.shape[-1] >= LARGE_IMAGES
+        self.at_once = min(AT_ONCE, run.batch()) if large else AT_ONCE
 
     def observations(self) -> list[Observation]:
         """What the engine is to measure, and when."""
@@ -120,7 +124,7 @@ class Observer:
         """Loss and accuracy; word analogies where there are words."""
         found, run = {}, self.run
         for part, x, targets in (
-            ("train", *(self.data[name][: run.evaluation_samples] for name in ("x", "targets"))),
+            ("train", *(first(self.data[n], run.evaluation_samples) for n in ("x", "targets"))),
             ("test", self.data["test_x"], self.data["test_targets"]),
         ):
             found |= {f"{part}_{k}": v for k, v in self._performance(state.params, x, targets)}
@@ -134,7 +138,7 @@ class Observer:
     def _performance(self, params: Parameters, x: Tensor, targets: Tensor):
         """Loss and accuracy, means over parts of the samples."""
         totals = {"loss": 0.0, "accuracy": 0.0}
-        for part, wanted in zip(x.split(AT_ONCE), targets.split(AT_ONCE), strict=True):
+        for part, wanted in zip(x.split(self.at_once), targets.split(self.at_once), strict=True):
             outputs = self._outputs(params, part)
             wanted = self.one_hot(wanted).expand_as(outputs)
             share = len(part) / len(x)
@@ -214,7 +218,8 @@ class Observer:
 
     def compare(self, state: State) -> dict[str, Tensor]:
         """Relative distances of test outputs to both kernel predictors, (R, ridges)."""
-        parts = [self._outputs(state.params, part) for part in self.data["test_x"].split(AT_ONCE)]
+        test = self.data["test_x"].split(self.at_once)
+        parts = [self._outputs(state.params, part) for part in test]
         outputs = torch.cat(parts, 1).double().cpu().numpy()
         lanes = state.lanes.cpu().numpy()
         found = {}
@@ -251,7 +256,7 @@ class Observer:
         with torch.no_grad():
             tapes = [
                 self.network.model.run(self.start, part.expand(runs, *part.shape))[1]
-                for part in x.split(AT_ONCE)
+                for part in x.split(self.at_once)
             ]
         return torch.cat([tape[last].inputs for tape in tapes], 1).double()
 

@@ -159,6 +159,11 @@ class Train(RunSettings):
                 f"augment: {self.data} has no images to change; leave it out, or take one of "
                 f"{', '.join(IMAGES)}"
             )
+        if self.augment and self.batch() == self.used():
+            raise ValueError(
+                "augment: a full batch is always the same; leave it out, or give a batch_size "
+                f"below {self.used()}"
+            )
         if self.model != "mlp" and self.activation != "relu":
             raise ValueError(f"activation: {self.model} has relu units, only mlp has others")
         if self.model == "cbow" and self.loss != "cross_entropy":

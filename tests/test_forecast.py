@@ -225,9 +225,7 @@ def kinds():
         smallest = {}
         for name, experiment in entry.experiments.items():
             if experiment.at("smoke") is not None and experiment.start is None:
-                size = sum(
-                    len(b.runs) for b in plan.batches(CONFIG, study, name, "smoke").values()
-                )
+                size = sum(len(b.runs) for b in plan.batches(CONFIG, study, name, "smoke").values())
                 smallest[experiment.train] = min(
                     smallest.get(experiment.train, (size, name)), (size, name)
                 )
@@ -237,9 +235,7 @@ def kinds():
 
 @pytest.mark.parametrize(("study", "experiment"), list(kinds()))
 def test_every_kind_of_run_can_be_tried(study, experiment, tmp_path):
-    task = forecast.Task(
-        str(REPOSITORY), "smoke", study, experiment, MACHINE, True, str(tmp_path)
-    )
+    task = forecast.Task(str(REPOSITORY), "smoke", study, experiment, MACHINE, True, str(tmp_path))
     found = forecast.try_experiment(task)
     batches = plan.batches(CONFIG, study, experiment, "smoke")
     assert not found.problem
@@ -265,6 +261,17 @@ def test_start_points_are_handed_on_between_processes():
     (found,) = forecast.forecast(CONFIG, "smoke", wanted, MACHINE, quick=True)
     assert not found.problem
     assert len(found.jobs) == found.planned == 1
+
+
+def die(task, there):
+    os._exit(9)
+
+
+def test_an_attempt_that_is_killed_is_reported(monkeypatch):
+    monkeypatch.setattr(forecast, "_work", die)
+    (found,) = forecast.forecast(CONFIG, "smoke", [("giant_step", "step2_projection")], MACHINE)
+    assert "killed" in found.problem
+    assert (found.planned, found.runs, found.jobs) == (1, 2, ())
 
 
 def made_forecasts():

@@ -7,7 +7,6 @@ are missing, are listed with the reason.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import csv
 import importlib
@@ -23,6 +22,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from regimes import plan, store
 from regimes.config import Config, ConfigError, load, nearest
 
 # Seconds after which no further job of an experiment is tried, and after which an attempt ends.
-PATIENCE = (20.0, 60.0)
+PATIENCE = (20.0, 150.0)
 QUICK_PATIENCE = (3.0, 15.0)
 LARGEST_WRITTEN = 200e6  # bytes up to which a results file is written to learn its size
 
@@ -457,24 +457,45 @@ def forecast(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["regimes.probe", "regimes.forecast", "regimes.jobs"])
     workers = 1 if machine.device == "cuda" else cores
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        concurrent.futures.ProcessPoolExecutor(workers, context, max_tasks_per_child=1) as pool,
-    ):
-        waiting, running = list(after), {}
-        while waiting or running:
-            for pair in [p for p in waiting if after[p] is None or after[p] in found]:
-                waiting.remove(pair)
-                task = Task(str(config.root), scale, *pair, machine, quick, folder)
-                running[pool.submit(try_experiment, task)] = pair
-            done, _ = concurrent.futures.wait(
-                running, return_when=concurrent.futures.FIRST_COMPLETED
-            )
-            for each in done:
-                pair = running.pop(each)
-                found[pair] = each.result()
-                progress.finished(found[pair])
+    waiting, running = list(after), {}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            while waiting or running:
+                ready = [pair for pair in waiting if after[pair] is None or after[pair] in found]
+                for pair in ready[: workers - len(running)]:
+                    waiting.remove(pair)
+                    task = Task(str(config.root), scale, *pair, machine, quick, folder)
+                    here, there = context.Pipe(duplex=False)
+                    process = context.Process(target=_work, args=(task, there), daemon=True)
+                    process.start()
+                    there.close()
+                    running[here] = pair, process
+                for here in connection.wait(list(running)):
+                    pair, process = running.pop(here)
+                    found[pair] = _received(here, config, scale, pair)
+                    process.join()
+                    progress.finished(found[pair])
+        finally:
+            for _, process in running.values():
+                process.kill()
     return [found[pair] for pair in wanted]
+
+
+def _work(task: Task, there: connection.Connection) -> None:
+    there.send(try_experiment(task))
+
+
+def _received(
+    here: connection.Connection, config: Config, scale: str, pair: tuple[str, str]
+) -> Forecast:
+    """What a process found; if it was killed, that it was."""
+    try:
+        return here.recv()
+    except EOFError:
+        batches = plan.batches(config, *pair, scale).values()
+        runs = sum(len(batch.runs) for batch in batches)
+        problem = "the attempt was killed; is there too little memory?"
+        return Forecast(*pair, len(batches), runs, problem=problem)
 
 
 def _before(config: Config, pair: tuple[str, str]) -> tuple[str, str] | None:

@@ -328,7 +328,9 @@ class Probe:
         record = engine._Record(count, steps, observations, runs.gamma, after is not None)
         watched = [_Watched(record, index, program) for index in range(len(observations))]
         for each in watched:
+            start = self.clock()
             each.measure(0)
+            each.first = self.clock() - start
         done = 0
 
         def further(number: int, spent: float) -> bool:
@@ -362,6 +364,10 @@ class Probe:
             if not watched.done:
                 watched.measure(watched.steps[-1])
             return
+        if watched.first > self.effort.program:  # once is enough
+            self.skipped += due * watched.first
+            watched.fill(at=0)
+            return
         times: list[float] = []
         begun = self.now()
         while len(times) < due and (not times or self.now() - begun < 0.02):
@@ -370,7 +376,7 @@ class Probe:
             times.append(self.clock() - start)
         usual = times[1:] or times
         self.skipped += (due - len(times)) * sum(usual) / len(usual)
-        watched.fill()
+        watched.fill(at=-1)
 
     def _check_size(self, network, update, stream, runs: engine.Runs) -> None:
         """Count the operations of a step on tensors without data, and refuse too many."""
@@ -410,7 +416,7 @@ class _Watched:
         like, count = record.loss[:0].sum(), len(record.diverged_at)
         self.record = engine._Record(count, 0, [record.observations[index]], like)
         self.record.observed = [record.observed[index]]
-        self.done = 0
+        self.done, self.first = 0, 0.0
 
     def measure(self, step: int) -> None:
         """Measure it as if at ``step``, if it is due there."""
@@ -418,11 +424,11 @@ class _Watched:
             self.record.observe(step, self.program.state(step))
             self.done += 1
 
-    def fill(self) -> None:
-        """Put what was measured last in place of what was not measured."""
+    def fill(self, at: int) -> None:
+        """Put what was measured at one of its steps in place of what was not measured."""
         for values in self.record.observed[0].values():
             first = 1 if self.steps[0] == 0 else 0
-            values[first : len(self.steps) - (self.done - first)] = values[-1].clone()
+            values[first : len(self.steps) - (self.done - first)] = values[at].clone()
 
 
 def _without_data(network, update, runs: engine.Runs, x, targets) -> tuple[float, int]:

@@ -26,7 +26,7 @@ from regimes.ensemble.programs import in_programs
 from regimes.ensemble.updates import UPDATES
 from regimes.flops import Counter
 from regimes.nn.mlp import MLP
-from regimes.probe import QUICK, Effort, Probe, TooLarge, _without_data
+from regimes.probe import QUICK, Effort, Probe, TooLarge, _without_data, spread
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONFIG = Config(REPOSITORY)
@@ -212,10 +212,10 @@ def test_a_program_too_large_to_try_is_narrowed_and_scaled():
 
 def test_what_cannot_be_narrowed_says_so():
     def train(settings):
-        raise TooLarge(1e15, 0)
+        raise TooLarge("too many operations")
 
     made = probe()
-    with probing.active(made), pytest.raises(TooLarge, match="1.0e\\+15 operations"):
+    with probing.active(made), pytest.raises(TooLarge, match="too many"):
         in_programs([object(), object()], lambda run: 0, train, 2)
 
 
@@ -316,8 +316,8 @@ def test_wall_time_is_that_of_jobs_side_by_side():
 
 
 def test_jobs_that_were_not_tried_lie_between_their_neighbours():
-    assert forecast.spread(5) == [0, 4, 2, 1, 3]
-    assert sorted(forecast.spread(94)) == list(range(94))
+    assert spread(5) == [0, 4, 2, 1, 3]
+    assert sorted(spread(94)) == list(range(94))
     found = {0: forecast.Job("a", 2, 2.0, 2.0, 2.0), 2: forecast.Job("c", 1, 100.0, 100.0, 1.0)}
     jobs = forecast._completed([("a", 2), ("b", 3), ("c", 1)], found)
     assert jobs[1].seconds == pytest.approx(3 * 10)

@@ -14,7 +14,6 @@ import io
 import multiprocessing
 import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from regimes.config import Config, ConfigError, load, nearest
 
 # Seconds after which no further job of an experiment is tried, and after which an attempt ends.
 PATIENCE = (20.0, 150.0)
-QUICK_PATIENCE = (3.0, 15.0)
+QUICK_PATIENCE = (3.0, 40.0)
 LARGEST_WRITTEN = 200e6  # bytes up to which a results file is written to learn its size
 
 
@@ -151,6 +150,7 @@ def try_experiment(task: Task) -> Forecast:
     import torch
 
     from regimes import device as devices
+    from regimes import probe as probes
     from regimes.data import files
 
     started = time.process_time()
@@ -165,11 +165,17 @@ def try_experiment(task: Task) -> Forecast:
     results: dict[int, Any] = {}
     problem, beyond, missing = "", 0.0, set()
     soft, hard = QUICK_PATIENCE if task.quick else PATIENCE
+    too_long = f"could not be tried within {hard:.0f} s"
     try:
-        with _silence(), _patience(hard):
+        with _silence():
             given = _start_of(config, task)
-            for place in spread(len(batches)):
-                job, probe, results[place] = _try_job(task, batches[place], device, given)
+            for place in probes.spread(len(batches)):
+                left = started + hard - time.process_time()
+                # Only the training: interrupted netCDF calls would keep their locks.
+                with probes.limited(max(left, 1.0), _OutOfTime, too_long):
+                    probe, seconds, result = _try_job(task, batches[place], device, given)
+                job = _job(batches[place], probe, seconds, result)
+                results[place] = result
                 found[place] = job
                 steps |= probe.steps - {0} or {
                     run.steps for run in batches[place].runs if hasattr(run, "steps")
@@ -200,8 +206,8 @@ def try_experiment(task: Task) -> Forecast:
     )
 
 
-def _try_job(task: Task, batch: plan.Batch, device, given: dict) -> tuple[Job, Any, Any]:
-    """Forecast of a job, the probe that made it, and the dataset that came out."""
+def _try_job(task: Task, batch: plan.Batch, device, given: dict) -> tuple[Any, float, Any]:
+    """Probe of a job, its seconds before the results are written, and the results."""
     import torch
 
     from regimes import probe as probes
@@ -209,20 +215,21 @@ def _try_job(task: Task, batch: plan.Batch, device, given: dict) -> tuple[Job, A
 
     module = importlib.import_module(f"regimes.studies.{task.study}.experiments")
     rates = {getattr(torch, name): rate for name, rate in task.machine.rates.items()}
-    effort = probes.QUICK if task.quick else probes.Effort()
-    probe = probes.Probe(device, effort, rates)
+    probe = probes.Probe(device, probes.QUICK if task.quick else probes.Effort(), rates)
     start = probe.clock()
-    with probing.active(probe):
+    with probing.active(probe), contextlib.closing(probe):
         result = module.KINDS[batch.kind](list(batch.runs), device, **given)
-    seconds = probe.clock() - start
+    return probe, probe.clock() - start, result
+
+
+def _job(batch: plan.Batch, probe: Any, seconds: float, result: Any) -> Job:
+    """Forecast of a job from what its attempt gave."""
     wanted = np.resize(np.arange(result.sizes["run"]), len(batch.runs))
-    if result.nbytes / result.sizes["run"] * len(wanted) > LARGEST_WRITTEN:
-        disk = result.nbytes / result.sizes["run"] * len(wanted)
-    else:
+    disk = result.nbytes / result.sizes["run"] * len(wanted)
+    if disk <= LARGEST_WRITTEN:
         disk, writing = _written(result.isel(run=wanted), batch)
         seconds += writing
-    job = Job(batch.name, len(batch.runs), max(seconds, 0.0), probe.flops, disk, probe.narrowed)
-    return job, probe, result
+    return Job(batch.name, len(batch.runs), max(seconds, 0.0), probe.flops, disk, probe.narrowed)
 
 
 def _written(result: Any, batch: plan.Batch) -> tuple[float, float]:
@@ -234,13 +241,6 @@ def _written(result: Any, batch: plan.Batch) -> tuple[float, float]:
         path = Path(folder) / "forecast.nc"
         store.write_netcdf(path, with_hyperparameters(result, batch.kind, batch.runs), {})
         return path.stat().st_size, time.process_time() - started
-
-
-def spread(count: int) -> list[int]:
-    """0 to ``count`` - 1, in an order whose beginning is spread over all of them."""
-    bits = max(count - 1, 1).bit_length()
-    reverse = (int(f"{i:0{bits}b}"[::-1], 2) for i in range(2**bits))
-    return [i for i in reverse if i < count]
 
 
 def _completed(batches: Sequence[tuple[str, int]], found: Mapping[int, Job]) -> list[Job]:
@@ -279,22 +279,6 @@ def _silence() -> Iterator[None]:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    """Raise `_OutOfTime` inside the block after so many seconds of this process."""
-
-    def interrupt(*_: object) -> None:
-        raise _OutOfTime(f"could not be tried within {seconds:.0f} s")
-
-    before = signal.signal(signal.SIGPROF, interrupt)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 # --- Start points ---------------------------------------------------------------------------------
@@ -343,8 +327,6 @@ class Progress:
         """One more experiment is done."""
         self.done += 1
         self.say(f"[{self.done}/{self.total}] {forecast.study} {forecast.experiment}")
-        if os.environ.get("DEBUGPLAN"):
-            print(forecast.experiment, round(forecast.tried, 1), flush=True)
 
 
 def chosen(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,10 +28,12 @@ from regimes.data.catalog import PARTS, Source
 from regimes.ensemble import checkpoints, engine
 from regimes.flops import Counter
 
-NARROWED = ("width", "unit")  # settings that may be halved in a program too large to try
+# Settings that are made smaller in a program too large to try, one after the other.
+NARROWED = ("width", "unit", "blocks", "batch_size")
+NARROWING = 4  # divisor of one attempt
 
 
-UNKNOWN_SAMPLES = 1_000_000  # assumed where only the files say how many
+UNKNOWN_SAMPLES = 8_000_000  # assumed where only the files say how many
 LARGEST_RANDOM = 2e9  # bytes of random pixels
 
 
@@ -48,26 +51,58 @@ class Effort:
         Seconds after which no further program of a shape is trained.
     step : float
         Longest single training step in seconds; programs beyond it are narrowed.
+    attempt : float
+        Longest attempt at a program in seconds; programs beyond it are narrowed.
+    shapes : float
+        Seconds after which no further shape of a job is tried.
     """
 
     loop: float = 0.2
     programs: int = 3
     program: float = 1.0
     step: float = 4.0
+    attempt: float = 20.0
+    shapes: float = 30.0
 
 
-QUICK = Effort(loop=0.05, programs=1, program=0.5, step=0.3)
+QUICK = Effort(loop=0.05, programs=1, program=0.5, step=0.3, attempt=4.0, shapes=5.0)
 
 
 Further = Callable[[int, float], bool]
 
 
 class TooLarge(Exception):
-    """A step of a program would take longer than a forecast may."""
+    """To try a program takes longer than a forecast may."""
 
-    def __init__(self, flops: float, peak: int) -> None:
-        super().__init__(f"{flops:.1e} operations a step")
-        self.flops, self.peak = flops, peak
+
+@contextlib.contextmanager
+def limited(seconds: float, error: type[Exception], message: str) -> Iterator[None]:
+    """Raise an error inside the block once the process has worked for so many seconds.
+
+    Blocks may lie inside each other; the inner one comes first.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise error(message)
+
+    begun, before = time.process_time(), signal.signal(signal.SIGPROF, interrupt)
+    # Repeated, as an error is lost where a destructor is interrupted.
+    left, repeat = signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+        if left:
+            left -= time.process_time() - begun
+            signal.setitimer(signal.ITIMER_PROF, max(left, 1e-3), repeat)
+
+
+def spread(count: int) -> list[int]:
+    """0 to ``count`` - 1, in an order whose beginning is spread over all of them."""
+    bits = max(count - 1, 1).bit_length()
+    reverse = (int(f"{i:0{bits}b}"[::-1], 2) for i in range(2**bits))
+    return [i for i in reverse if i < count]
 
 
 @dataclass(frozen=True)
@@ -81,7 +116,9 @@ class _Loop:
     period: int
 
     def __iter__(self) -> Iterator[Any]:
-        return self.probe._iterate(self)
+        own: list[Iterator[Any]] = []
+        own.append(self.probe._iterate(self, own))
+        return own[0]
 
 
 def _usual(times: Sequence[float], period: int) -> tuple[float, float]:
@@ -109,7 +146,7 @@ class Probe:
     steps : set of int
         Training steps of the programs.
     narrowed : bool
-        Whether a program was replaced by a narrower one.
+        Whether a program was replaced by a narrower one, or shapes were left out.
     bytes_beyond : float
         Memory that narrowed programs would have taken at their full width.
     missing : set of str
@@ -126,8 +163,8 @@ class Probe:
     bytes_beyond: float = 0.0
     missing: set[str] = field(default_factory=set)
     _of_program: int = 0
-    _step_flops: float = 0.0
-    _inside: bool = False
+    _size: Callable[[], tuple[float, int]] | None = None
+    _running: Iterator[Any] | None = None
     _counter: Counter | None = None
 
     def now(self) -> float:
@@ -158,11 +195,11 @@ class Probe:
         """
         return _Loop(self, items, count, further, period)
 
-    def _iterate(self, loop: _Loop) -> Iterator[Any]:
-        if self._inside:
+    def _iterate(self, loop: _Loop, own: list[Iterator[Any]]) -> Iterator[Any]:
+        if self._running is not None:
             yield from loop.items
             return
-        self._inside = True
+        (self._running,) = own
         times: list[float] = []
         operations: list[float] = []
         iterator, begun = iter(loop.items), self.now()
@@ -198,16 +235,23 @@ class Probe:
             begun_periods = -(-len(times) // loop.period)
             self.flops += max(0, firsts - begun_periods) * (operations[0] - operations[-1])
         finally:
-            self._inside = False
+            self._running = None
+
+    def close(self) -> None:
+        """Leave the iteration that an interrupted program was in."""
+        if self._running is not None:
+            self._running.close()
 
     @contextlib.contextmanager
     def _counted(self, wanted: bool) -> Iterator[Counter | None]:
         if not wanted:
             yield None
             return
-        with Counter() as self._counter:
-            yield self._counter
-        self._counter = None
+        try:
+            with Counter() as self._counter:
+                yield self._counter
+        finally:
+            self._counter = None
 
     @contextlib.contextmanager
     def uncounted(self) -> Iterator[None]:
@@ -246,37 +290,67 @@ class Probe:
         self.skipped += left * sum(each[1] for each in usual) / lanes
         self.flops += left * sum(each[2] for each in usual) / lanes
 
+    def shapes(self, groups: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+        """Yield groups of runs, spread over all, while time lasts.
+
+        Those left out are taken to cost, run for run, the mean of the others.
+        """
+        groups = list(groups)
+        begun, start, flops, done = self.now(), self.clock(), self.flops, 0
+        for number, place in enumerate(spread(len(groups)), start=1):
+            yield groups[place]
+            done += len(groups[place])
+            if number < len(groups) and self.now() - begun > self.effort.shapes:
+                self.narrowed = True
+                break
+        share = sum(map(len, groups)) / done - 1 if done else 0.0
+        self.skipped += share * (self.clock() - start)
+        self.flops += share * (self.flops - flops)
+
     def guarded(self, train: Callable[[list], Any]) -> Callable[[list], Any]:
         """Return a function that trains narrower networks in place of those too large to try."""
 
         def run(settings: list) -> Any:
-            before = self.skipped, self.flops, self._of_program
-            started = self.now()
-            try:
-                return train(settings)
-            except TooLarge as error:
-                full = error
-            # None of that belongs to the training.
-            self.skipped, self.flops, self._of_program = before
-            self.skipped -= self.now() - started
-            self._inside, self.narrowed = False, True
-            for narrow in _narrower(settings):
-                started, counted, steps = self.clock(), self.flops, self._of_program
-                tried = self.now()
+            full: tuple[float, int] | None = None
+            problem: Exception | None = None
+            for factor, attempt in ((1, settings), *_narrower(settings)):
+                before = self.skipped, self.flops, self._of_program, self.now()
+                self._size = None
                 try:
-                    result = train(narrow)
-                except TooLarge:
-                    self.flops, self._of_program, self._inside = counted, steps, False
-                    self.skipped -= self.now() - tried
+                    with limited(self.effort.attempt, TooLarge, "a program took too long to try"):
+                        result = train(attempt)
+                except (TooLarge, ConfigError) as error:
+                    if factor == 1 and isinstance(error, ConfigError):
+                        raise
+                    self.close()
+                    problem = problem or error.with_traceback(None)  # free what its frames hold
+                    if factor == 1:
+                        full = self._size() if self._size else None
+                    # None of that belongs to the training.
+                    self.skipped, self.flops, self._of_program, started = before
+                    self.skipped -= self.now() - started
                     continue
-                ratio = full.flops / self._step_flops
-                self.skipped += (ratio - 1) * (self.clock() - started)
-                self.flops += (ratio - 1) * (self.flops - counted)
-                self.bytes_beyond = max(self.bytes_beyond, full.peak)
+                if factor > 1:
+                    self._scale(factor, full, before)
                 return result
-            raise full
+            raise problem
 
         return run
+
+    def _scale(self, factor: int, full: tuple[float, int] | None, before: tuple) -> None:
+        """Turn what a narrower program has cost into the cost of the one it stands for.
+
+        By operations of a step where both are known, else by the square of the factor.
+        """
+        skipped, flops, _, started = before
+        seconds = self.now() - started + self.skipped - skipped
+        begun, ratio = self.now(), float(factor**2)
+        if full is not None and self._size is not None:
+            ratio = full[0] / self._size()[0]
+            self.bytes_beyond = max(self.bytes_beyond, full[1])
+        self.skipped += (ratio - 1) * seconds - (self.now() - begun)
+        self.flops += (ratio - 1) * (self.flops - flops)
+        self.narrowed = True
 
     # ----------------------------------------------------------------------------- made-up data
 
@@ -382,17 +456,15 @@ class Probe:
         """Count the operations of a step on tensors without data, and refuse too many."""
         begun = self.now()
         x, targets = next(iter(stream))
+        self._size = functools.cache(lambda: _without_data(network, update, runs, x, targets))
         rate = self.rates.get(runs.gamma.dtype, min(self.rates.values()))
         # No layer sees more positions than the input has numbers; no factor has longer sides.
         weights = len(runs.gamma) * sum(value[0].numel() for value in runs.start.values())
         most = 6.0 * weights * x[0].numel() + 20.0 * weights**1.5
-        flops, peak = 0.0, 0
-        if most / rate > self.effort.step:
-            flops, peak = _without_data(network, update, runs, x, targets)
-        self._step_flops = flops
+        flops = self._size()[0] if most / rate > self.effort.step else 0.0
         self.skipped -= self.now() - begun
         if flops / rate > self.effort.step:
-            raise TooLarge(flops, peak)
+            raise TooLarge(f"a step of a program has {flops:.1e} operations")
 
 
 @functools.cache
@@ -465,14 +537,24 @@ def _without_data(network, update, runs: engine.Runs, x, targets) -> tuple[float
     return flops, counter.peak + 2 * sum(value.nbytes for value in start.values())
 
 
-def _narrower(settings: list) -> Iterator[list]:
-    """Runs like these of half, a quarter, ... of their width, where the settings allow it."""
+def _narrower(settings: list) -> Iterator[tuple[int, list]]:
+    """Runs like these with fewer neurons, blocks or samples, and by what factor fewer.
+
+    Networks that begin at a start point keep their size.
+    """
+    factor = 1
     for name in NARROWED:
         size = getattr(settings[0], name, None) or 1
+        if getattr(settings[0], "START", "never") != "never" and name != "batch_size":
+            continue
         while size > 1:
-            size //= 2
+            smaller = max(1, size // NARROWING)
             try:
-                settings = [type(s).model_validate(s.model_dump() | {name: size}) for s in settings]
+                values = [s.model_dump() | {name: smaller} for s in settings]
+                settings = [
+                    type(s).model_validate(v) for s, v in zip(settings, values, strict=True)
+                ]
             except ValidationError:
-                continue
-            yield settings
+                break
+            factor, size = factor * max(1, size // smaller), smaller
+            yield factor, settings

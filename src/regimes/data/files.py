@@ -96,6 +96,11 @@ def present(source: Source, part: str) -> bool:
     return bool(_files(source, part))
 
 
+def has_weights(name: str) -> bool:
+    """Whether a file of a network's weights is in the data folder."""
+    return any((folder() / "torchvision").glob(f"{name}-*.pth"))
+
+
 def weights(name: str) -> Path:
     """File of a network's weights in ``<data folder>/torchvision``, checked and noted as used.
 

@@ -43,6 +43,12 @@ def alike(batches: Iterable[Any]) -> Iterable[Any]:
     return batches if probe is None else probe.alike(batches)
 
 
+def shapes(groups: Iterable[Item]) -> Iterable[Item]:
+    """Return groups of runs, one per shape; a forecast that has no more time leaves some out."""
+    probe = _CURRENT.get()
+    return groups if probe is None else probe.shapes(groups)
+
+
 def guarded(train: Any) -> Any:
     """Return the function that trains a program; a forecast replaces programs too large for it."""
     probe = _CURRENT.get()

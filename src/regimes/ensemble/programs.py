@@ -69,7 +69,7 @@ def in_programs(
         If half a program does not fit into memory either.
     """
     parts, order, train = [], [], _Trainer(probing.guarded(train))
-    for members in group(settings, shape):
+    for members in probing.shapes(group(settings, shape)):
         if beside is not None:
             members = sorted(members, key=lambda index: beside(settings[index]))
         largest = widest(settings[members[0]]) if callable(widest) else widest

@@ -24,6 +24,7 @@ DATA_NAMES = {
     "mnist1d_embedded": "MNIST-1D in 512 dimensions",
     "mnist": "MNIST",
     "cifar10": "CIFAR-10",
+    "cifar10_jpeg": "CIFAR-10 (JPEG copy)",
     "wine": "wine",
     "diabetes": "diabetes",
     "superconductivity": "superconductivity",

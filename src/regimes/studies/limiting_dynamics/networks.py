@@ -13,6 +13,7 @@ from regimes.config import ConfigError
 from regimes.data import files
 from regimes.data.catalog import CATALOG
 from regimes.data.streams import numpy_stream
+from regimes.ensemble import probing
 from regimes.nn.image_networks import ImageModel, from_torchvision, image_model
 from regimes.nn.mlp import MLP
 from regimes.studies.limiting_dynamics.settings import FILES, Geometry, Sgd
@@ -80,6 +81,10 @@ def torchvision_weights(run: Sgd, model: ImageModel) -> np.ndarray:
     regimes.config.ConfigError
         If there is no such file, it is damaged, or belongs to another network.
     """
+    if (probe := probing.current()) is not None:
+        if not files.has_weights(run.model):
+            probe.missing.add(f"torchvision's weights {run.model}")
+        return initial_weights(run, model)
     path = files.weights(run.model)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -24,6 +24,7 @@ DATA = {
     "mnist": "MNIST",
     "fashion_mnist": "FashionMNIST",
     "cifar10": "CIFAR-10",
+    "cifar10_jpeg": "CIFAR-10 (JPEG copy)",
     "cifar100": "CIFAR-100",
     "imagenet": "ImageNet",
     "wikitext2": "WikiText-2",
@@ -35,6 +36,7 @@ CLASSES = {
     "mnist": 10,
     "fashion_mnist": 10,
     "cifar10": 10,
+    "cifar10_jpeg": 10,
     "cifar100": 100,
     "imagenet": 1000,
 }

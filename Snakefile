@@ -1,6 +1,7 @@
 """Front door: configuration, rules, targets. Imports nothing heavy."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -9,14 +10,14 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 ROOT = workflow.basedir
-PYTHON = sys.executable
+PYTHON = shlex.quote(sys.executable)
 # Jobs use the code beside this file, wherever the package may also be installed.
 sys.path.insert(0, f"{ROOT}/src")
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [f"{ROOT}/src", os.environ.get("PYTHONPATH", "")])
 )
 
-from regimes import paths, plan
+from regimes import folders, paths, plan, resources
 from regimes import workflow as front
 from regimes.config import SCALES, ConfigError, load
 
@@ -34,8 +35,12 @@ if workflow.is_main_process:
         scales = front.check_targets(
             CONFIG, requested, frozenset(r.name for r in workflow.rules)
         )
+        if not only_looks:
+            folders.check_writable()
         FOLDER = None if only_looks else front.hold_folder()
         if not only_looks:
+            folders.distrust(CONFIG, scales)
             front.clear_checkpoints(CONFIG, scales)
-    except (ConfigError, front.AnotherCall) as error:
+            front.limit_gpus(workflow, CONFIG, scales)
+    except (ConfigError, front.AnotherCall, folders.NotWritable) as error:
         stop(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
@@ -11,6 +12,15 @@ import time
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before numpy is imported: --cores must never change a byte
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# Jobs that keep a journal, and what names the files of one.
+PLACES = {
+    "train": ("scale", "study", "experiment", "batch"),
+    "start": ("scale", "study", "start"),
+    "analyse": ("scale", "study", "analysis"),
+    "judge": ("scale", "study"),
+    "draw": ("scale", "study", "figure"),
+}
 
 
 def _die_with_parent() -> None:
@@ -37,15 +47,21 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--code", default="", help="fingerprint planned with")
         return added
 
-    job("train", "train one batch", "scale", "study", "experiment", "batch").add_argument(
+    job("train", "train one batch", *PLACES["train"]).add_argument(
         "--digest", default="", help="digest of the planned runs"
     )
-    job("start", "hand on a start point", "scale", "study", "start").add_argument(
+    job("start", "hand on a start point", *PLACES["start"]).add_argument(
         "--digest", default="", help="digest of the planned lineage"
     )
-    job("analyse", "run one analysis", "scale", "study", "analysis")
-    job("judge", "write a study's claims table", "scale", "study")
-    job("draw", "draw one figure", "scale", "study", "figure")
+    job("analyse", "run one analysis", *PLACES["analyse"]).add_argument(
+        "--digest", default="", help="digest of the planned lineage"
+    )
+    job("judge", "write a study's claims table", *PLACES["judge"]).add_argument(
+        "--digest", default="", help="digest of the planned lineage"
+    )
+    job("draw", "draw one figure", *PLACES["draw"]).add_argument(
+        "--digest", default="", help="digest of the planned lineage"
+    )
     job("claims", "merge the claims tables of a scale", "scale")
     job("gallery", "write the page of a scale", "scale")
     manifest = job("manifest", "write a manifest of figures", "scale", "path")
@@ -62,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     forecast.add_argument("--quick", action="store_true", help="shorter attempts, less exact")
     forecast.add_argument("--cores", type=int, help="jobs side by side; all cores without")
     forecast.add_argument("--csv", help="write the numbers to this file")
+    forecast.add_argument("--record", action="store_true", help="write config/resources.csv")
+    status = jobs.add_parser("status", help="tell how far a scale is, what runs, what failed")
+    status.add_argument("scale", nargs="?", default="", help="as configured without one")
+    status.add_argument("--study", nargs="+", default=[], help="these studies only")
+    why = jobs.add_parser("why", help="tell what would make a target be built again")
+    why.add_argument("target", help="as for snakemake: figures/laptop/giant_step/fig1.pdf, ...")
     job("startup", "do what every job begins with", "scale", "study")
     verdicts = jobs.add_parser("verdicts", help="compare claims with docs/verdicts.csv")
     verdicts.add_argument("--write", action="store_true", help="replace the record")
@@ -80,8 +102,47 @@ def _forecast(config, a: argparse.Namespace) -> None:
     if a.cores is not None and a.cores < 1:
         raise ConfigError(f"--cores: got {a.cores}; must be 1 or more")
     forecast.main(
-        config, a.scale, a.study, a.experiment, quick=a.quick, cores=a.cores, csv_file=a.csv
+        config,
+        a.scale,
+        a.study,
+        a.experiment,
+        quick=a.quick,
+        cores=a.cores,
+        csv_file=a.csv,
+        recorded=a.record,
     )
+
+
+def _planned(config, a: argparse.Namespace) -> None:
+    """Run a job that keeps a journal."""
+    from regimes import jobs, journal, origins
+
+    places = [getattr(a, name) for name in PLACES[a.job]]
+    with journal.kept((a.job, *places)):
+        journal.built_from(origins.facts(config, a.job, *places))
+        if a.job == "train":
+            jobs.train_batch(config, *places, a.digest, a.code)
+        elif a.job == "start":
+            jobs.hand_on(config, *places, a.digest)
+        elif a.job == "analyse":
+            jobs.analyse(config, *places, a.code, a.digest)
+        elif a.job == "judge":
+            jobs.judge(config, *places, a.code, a.digest)
+        else:
+            jobs.draw(config, *places, a.code, a.digest)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether memory is what was missing; torch and netCDF say so by plain RuntimeErrors."""
+    texts = ("allocate memory", "memory allocation", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)
+
+
+def _refused(reason: object) -> int:
+    """Say why a job ends without its files; where even that finds no room, only end."""
+    with contextlib.suppress(OSError):
+        print(f"regimes: {reason}", file=sys.stderr, flush=True)
+    return 1
 
 
 def main() -> int:
@@ -94,16 +155,8 @@ def main() -> int:
     a = arguments
     try:
         config = configuration.load(a.root)
-        if a.job == "train":
-            jobs.train_batch(config, a.scale, a.study, a.experiment, a.batch, a.digest, a.code)
-        elif a.job == "start":
-            jobs.hand_on(config, a.scale, a.study, a.start, a.digest)
-        elif a.job == "analyse":
-            jobs.analyse(config, a.scale, a.study, a.analysis, a.code)
-        elif a.job == "judge":
-            jobs.judge(config, a.scale, a.study, a.code)
-        elif a.job == "draw":
-            jobs.draw(config, a.scale, a.study, a.figure, a.code)
+        if a.job in PLACES:
+            _planned(config, a)
         elif a.job == "claims":
             jobs.merge_claims(config, a.scale)
         elif a.job == "gallery":
@@ -114,13 +167,29 @@ def main() -> int:
             jobs.make_data(config, a.name, a.device, a.epochs)
         elif a.job in ("plan", "startup"):
             _forecast(config, a)
+        elif a.job == "status":
+            from regimes import status
+
+            status.main(config, a.scale, a.study)
+        elif a.job == "why":
+            from regimes import why
+
+            why.main(config, a.target)
         elif a.job == "verdicts":
             from regimes import verdicts
 
             return verdicts.compare(a.write)
-    except (configuration.ConfigError, store.BadFile, jobs.Changed, FileNotFoundError) as error:
-        print(f"regimes: {error}", file=sys.stderr)
-        return 1
+    except (configuration.ConfigError, store.BadFile, jobs.Changed, OSError) as error:
+        return _refused(error)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        reason = f" ({error})" if str(error) else ""
+        return _refused(
+            f"not enough memory for this job{reason}; run fewer jobs at once (--cores 1), lower "
+            "the seeds or sizes of the experiments that it reads in config/studies/, or use a "
+            "machine with more memory"
+        )
     return 0
 
 

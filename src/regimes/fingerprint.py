@@ -4,7 +4,7 @@ A fingerprint hashes the syntax trees of a module and of every module of this
 package that it imports, without comments, docstrings and layout. Modules that
 only carry data about (`config`, `plan`, `store`) stand outside; a format
 number represents them (`regimes.plan.FORMAT`). `ensemble.probing`, which only
-forecasts, is outside too.
+forecasts, and `journal`, which only tells, are outside too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 PACKAGE = "regimes"
 OUTSIDE = {
     f"{PACKAGE}.{name}"
-    for name in ("config", "plan", "store", "fingerprint", "data.files", "ensemble.probing")
+    for name in "config plan store fingerprint data.files ensemble.probing journal".split()
 }
 SOURCE = Path(__file__).resolve().parent
 
@@ -102,6 +102,26 @@ def _assigned(node: ast.stmt) -> str | None:
     return None
 
 
+def digests(
+    modules: Iterable[str], entries: Mapping[str, set[str]] | None = None
+) -> dict[str, str]:
+    """Hash of each of some modules and of all that they import, by name.
+
+    Parameters
+    ----------
+    modules, entries
+        As for `of_modules`.
+    """
+    tables: dict[str, dict[str, tuple[str, ...]]] = {}
+    for table, names in (entries or {}).items():
+        module, name = table.split(":")
+        tables.setdefault(module, {})[name] = tuple(sorted(names))
+    return {
+        module: _module_digest(module, tuple(sorted(tables.get(module, {}).items())))
+        for module in sorted(closure(modules))
+    }
+
+
 def of_modules(modules: Iterable[str], entries: Mapping[str, set[str]] | None = None) -> str:
     """Fingerprint of modules and all that they import.
 
@@ -118,12 +138,5 @@ def of_modules(modules: Iterable[str], entries: Mapping[str, set[str]] | None = 
     str
         64 hex digits.
     """
-    tables: dict[str, dict[str, tuple[str, ...]]] = {}
-    for table, names in (entries or {}).items():
-        module, name = table.split(":")
-        tables.setdefault(module, {})[name] = tuple(sorted(names))
-    lines = [
-        f"{module} {_module_digest(module, tuple(sorted(tables.get(module, {}).items())))}"
-        for module in sorted(closure(modules))
-    ]
+    lines = [f"{module} {found}" for module, found in digests(modules, entries).items()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from regimes import plan, store
+from regimes import plan, resources, store
 from regimes.config import Config, ConfigError, load, nearest
 
 # Seconds after which no further job of an experiment is tried, and after which an attempt ends.
@@ -102,6 +102,8 @@ class Forecast:
         Data sets that are needed and not there; random numbers stood in for them.
     tried : float
         Processor seconds that the attempts took.
+    process_memory : float
+        Largest memory of a job outside the GPU, bytes; on a CPU the same as ``memory``.
     """
 
     study: str
@@ -114,6 +116,7 @@ class Forecast:
     problem: str = ""
     missing: tuple[str, ...] = ()
     tried: float = 0.0
+    process_memory: float = 0.0
 
     @property
     def rough(self) -> bool:
@@ -151,6 +154,7 @@ def try_experiment(task: Task) -> Forecast:
 
     from regimes import device as devices
     from regimes import probe as probes
+    from regimes import provenance
     from regimes.data import files
 
     started = time.process_time()
@@ -192,6 +196,7 @@ def try_experiment(task: Task) -> Forecast:
         problem = f"{type(error).__name__}: {error}"
     _hand_on(config, task, batches, results)
     jobs = _completed([(batch.name, len(batch.runs)) for batch in batches], found)
+    process = 1e6 * provenance.peak_memory_mb()
     return Forecast(
         task.study,
         task.experiment,
@@ -203,6 +208,7 @@ def try_experiment(task: Task) -> Forecast:
         problem,
         tuple(sorted(missing)),
         time.process_time() - started,
+        process + (beyond if device.type == "cpu" else 0.0),
     )
 
 
@@ -544,6 +550,63 @@ def rows(forecasts: Sequence[Forecast], start_up: float) -> list[dict[str, Any]]
     return found
 
 
+def requests(forecasts: Sequence[Forecast], machine: Machine, scale: str) -> list[resources.Row]:
+    """Rows of ``config/resources.csv``: those of experiments of which a job could be tried."""
+    return [
+        resources.Row(
+            scale,
+            each.study,
+            each.experiment,
+            machine.device,
+            each.planned,
+            max(job.seconds for job in each.jobs) + machine.start_up,
+            each.process_memory / 1e6,
+            each.total("disk") / 1e6,
+        )
+        for each in forecasts
+        if each.jobs
+    ]
+
+
+def check_record(config: Config) -> Path:
+    """File that ``--record`` writes.
+
+    Raises
+    ------
+    ConfigError
+        If it is malformed or cannot be written.
+    """
+    path = config.folder / resources.FILE
+    resources.read(path)
+    for each in (config.folder, path):
+        if each.exists() and not os.access(each, os.W_OK):
+            raise _unwritable(path, "no permission")
+    return path
+
+
+def record(config: Config, scale: str, rows: Sequence[resources.Row]) -> None:
+    """Put forecasts of a scale into ``config/resources.csv``; rows of others stay.
+
+    Raises
+    ------
+    ConfigError
+        As `check_record`.
+    """
+    path = check_record(config)
+    merged = resources.merged(resources.read(path), rows, config, scale)
+    try:
+        store.write_text(path, resources.to_text(merged.values()))
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from None
+
+
+def _unwritable(path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"--record: {path} cannot be written ({reason}); make it and its folder writable, or leave "
+        "--record out"
+    )
+
+
 def to_csv(path: Path | str, found: Sequence[Mapping[str, Any]]) -> None:
     """Write the numbers of `rows`."""
     text = io.StringIO()
@@ -679,9 +742,13 @@ def main(
     quick: bool,
     cores: int | None,
     csv_file: str | None,
+    recorded: bool = False,
 ) -> None:
     """Print the forecast of a scale; the command ``plan``."""
     from rich.console import Console
+
+    if recorded:
+        check_record(config)  # before minutes are spent
 
     console, error = Console(), Console(stderr=True)
     if not console.is_terminal:  # a file has no width
@@ -696,3 +763,11 @@ def main(
     show(console, scale, found, machine, cores)
     if csv_file:
         to_csv(csv_file, rows(found, machine.start_up))
+    if recorded:
+        known = requests(found, machine, scale)
+        record(config, scale, known)
+        console.print(
+            f"{len(known)} of {len(found)} experiments recorded for {machine.device} in "
+            f"{config.folder / resources.FILE}: jobs at scale {scale} ask a scheduler by it.",
+            highlight=False,
+        )

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from regimes import paths, plan, provenance, store
+from regimes import journal, lease, paths, plan, provenance, store
 from regimes.config import Config, ConfigError, RunSettings, nearest
+
+FOREIGN = "was made by other code or from other runs than are planned"
 
 
 class Changed(Exception):
@@ -127,7 +129,9 @@ def train_batch(
         return found | {"hardware": provenance.describe(device), "trained": 0}
 
     if missing:
+        device = lease.gpu(device, f"{study}, {experiment}, {name}")
         print(f"training {len(missing)} of {len(batch.runs)} runs on {device}", flush=True)
+        journal.begun(len(missing), provenance.describe(device))
         module = importlib.import_module(f"regimes.studies.{study}.experiments")
         given = {}
         if entry.start is not None:
@@ -210,15 +214,13 @@ def _start_of(config: Config, scale: str, study: str, name: str) -> xr.Dataset:
 
     Raises
     ------
-    Changed
+    regimes.store.BadFile
         If the file comes from other runs or other code than planned.
     """
-    found = store.read_netcdf(paths.start(scale, study, name))
-    check_unchanged(
-        f"start point {name}",
-        plan.digest(plan.start_lineage(config, scale, study, name)),
-        found.attrs["lineage"],
-    )
+    path = paths.start(scale, study, name)
+    found = store.read_netcdf(path)
+    if found.attrs.get("lineage") != plan.digest(plan.start_lineage(config, scale, study, name)):
+        raise store.set_aside(path, FOREIGN)
     return found
 
 
@@ -246,19 +248,29 @@ def read_experiment(
     Raises
     ------
     FileNotFoundError, regimes.store.BadFile
-        If a batch file is missing or damaged.
+        If a batch file is missing, damaged, or not what is planned.
     """
-    parts = [
-        store.select_runs(
-            store.read_netcdf(paths.batch(scale, study, experiment, name), wanted),
-            [plan.run_id(batch.kind, run) for run in batch.runs],
-        )
-        for name, batch in plan.batches(config, study, experiment, scale).items()
-    ]
+    planned = plan.batches(config, study, experiment, scale)
+    parts = [_read_batch(scale, study, batch, wanted) for batch in planned.values()]
     joined = store.join_runs(parts)
     # Batches that name different table entries differ in their fingerprints.
     codes = sorted({part.attrs["code_fingerprint"] for part in parts})
     return joined.assign_attrs(training_fingerprints=codes)
+
+
+def _read_batch(
+    scale: str, study: str, batch: plan.Batch, wanted: Collection[str] | None
+) -> xr.Dataset:
+    """Planned runs of a batch; Snakemake alone would trust any file of its name that looks new."""
+    path = paths.batch(scale, study, batch.experiment, batch.name)
+    found = store.read_netcdf(path, wanted)
+    made_by = (found.attrs.get("code_fingerprint"), found.attrs.get("start_lineage", ""))
+    if made_by != (plan.train_fingerprint(study, batch), batch.start):
+        raise store.set_aside(path, FOREIGN)
+    try:
+        return store.select_runs(found, [plan.run_id(batch.kind, run) for run in batch.runs])
+    except KeyError:
+        raise store.set_aside(path, FOREIGN) from None
 
 
 def hand_on(config: Config, scale: str, study: str, start: str, digest: str = "") -> None:
@@ -296,10 +308,14 @@ def hand_on(config: Config, scale: str, study: str, start: str, digest: str = ""
     store.write_netcdf(paths.start(scale, study, start), trained[entry.keep], attributes)
 
 
-def analyse(config: Config, scale: str, study: str, analysis: str, code: str = "") -> None:
+def analyse(
+    config: Config, scale: str, study: str, analysis: str, code: str = "", digest: str = ""
+) -> None:
     """Run one analysis on its finished experiments."""
     fingerprint = plan.analysis_fingerprint(study, analysis)
     check_unchanged("code", code, fingerprint)
+    lineage = plan.digest(plan.lineage(config, scale, study, analysis))
+    check_unchanged("configuration or code of training", digest, lineage)
     entry = config.studies[study].analyses[analysis]
     names = plan.experiments_at(config, scale, study, analysis)
     experiments = {name: read_experiment(config, scale, study, name) for name in names}
@@ -312,6 +328,7 @@ def analyse(config: Config, scale: str, study: str, analysis: str, code: str = "
         "analysis": analysis,
         "scale": scale,
         "code_fingerprint": fingerprint,
+        "lineage": lineage,
         "training_fingerprints": sorted(
             {code for e in experiments.values() for code in e.attrs["training_fingerprints"]}
         ),
@@ -322,18 +339,37 @@ def analyse(config: Config, scale: str, study: str, analysis: str, code: str = "
     store.write_netcdf(paths.analysis(scale, study, analysis), result, attributes)
 
 
-def read_analyses(scale: str, study: str, names: Iterable[str]) -> dict[str, xr.Dataset]:
+def read_analyses(
+    config: Config, scale: str, study: str, names: Iterable[str], digest: str = ""
+) -> dict[str, xr.Dataset]:
     """Results of analyses by name.
+
+    Parameters
+    ----------
+    config, scale, study, names
+        Which.
+    digest
+        Of the lineages that were planned with; empty: not planned.
 
     Raises
     ------
+    Changed
+        If the configuration or the code that they depend on changed since.
     FileNotFoundError, regimes.store.BadFile
-        If a file is missing or damaged.
+        If a file is missing, damaged, or not what is planned.
     """
-    return {name: store.read_netcdf(paths.analysis(scale, study, name)) for name in names}
+    lineages = plan.lineages(config, scale, study, names)
+    check_unchanged("configuration or code of training", digest, plan.digest(lineages))
+    found = {}
+    for name, lineage in lineages.items():
+        path = paths.analysis(scale, study, name)
+        found[name] = store.read_netcdf(path)
+        if found[name].attrs.get("lineage") != lineage:
+            raise store.set_aside(path, FOREIGN)
+    return found
 
 
-def judge(config: Config, scale: str, study: str, code: str = "") -> None:
+def judge(config: Config, scale: str, study: str, code: str = "", digest: str = "") -> None:
     """Write the claims table of a study and refresh the table of the scale."""
     from regimes import claims
 
@@ -347,20 +383,24 @@ def judge(config: Config, scale: str, study: str, code: str = "") -> None:
     claimed = [claim for claim in entry.claims if claim.figure in figures]
     entry = entry.model_copy(update={"claims": claimed})
     needed = {name for claim in claimed for name in measures[claim.id].analyses}
-    needed.intersection_update(plan.analyses_at(config, scale, study))
-    analyses = read_analyses(scale, study, sorted(needed))
+    known = plan.analyses_at(config, scale, study)
+    lineages = plan.digest(plan.lineages(config, scale, study, known))
+    check_unchanged("configuration or code of training", digest, lineages)
+    analyses = read_analyses(config, scale, study, sorted(needed.intersection(known)))
     frame = claims.table(entry, measures, analyses, scale)
     store.write_text(paths.study_claims(scale, study), claims.to_csv(frame))
 
 
-def draw(config: Config, scale: str, study: str, figure: str, code: str = "") -> None:
+def draw(
+    config: Config, scale: str, study: str, figure: str, code: str = "", digest: str = ""
+) -> None:
     """Draw one figure as PDF and PNG; a table also as CSV."""
     from regimes.plot import style
 
     fingerprint = plan.figure_fingerprint(study, figure)
     check_unchanged("code", code, fingerprint)
     entry = config.studies[study].figures[figure]
-    analyses = read_analyses(scale, study, entry.analyses)
+    analyses = read_analyses(config, scale, study, entry.analyses, digest)
     module = importlib.import_module(f"regimes.studies.{study}.figures.{figure}")
     ranges = [json.loads(a.attrs["seeds"]) for a in analyses.values()]
     ranges = [r for r in ranges if r[1]]
@@ -448,6 +488,7 @@ def _generate(config: Config, name: str, folder: Path, device: str, epochs: int 
     devices.set_policy()
     diffusion.allow_tf32()
     learned = images.load(source.test_of).train
+    chosen = lease.gpu(chosen, f"make {name}")
     diffusion.make(folder, learned.pixels, learned.label, source.test_of, settings, chosen)
 
 

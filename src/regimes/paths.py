@@ -48,6 +48,25 @@ def gallery(scale: str) -> str:
     return f"figures/{scale}/index.html"
 
 
+def journal(job: str, scale: str, *places: str) -> str:
+    """Journal of a job (JSON), beside its log.
+
+    Parameters
+    ----------
+    job
+        ``train`` (places: study, experiment, batch), ``start``, ``analyse``, ``draw`` (study and
+        name) or ``judge`` (study).
+    """
+    study, *names = places
+    if job == "train":
+        names = ["runs", *names]
+    elif job == "start":
+        names = ["start", *names]
+    elif job == "judge":
+        names = ["claims"]
+    return "/".join(["logs", scale, study, *names]) + ".json"
+
+
 def is_table(figure_name: str) -> bool:
     """Whether a figure id names a table, which also has a CSV file."""
     return figure_name.startswith("table")

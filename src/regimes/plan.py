@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -29,6 +29,8 @@ from regimes.config import (
     ScaleConfig,
     explain,
     nearest,
+    shortened,
+    shown,
 )
 from regimes.data import catalog
 
@@ -38,7 +40,9 @@ FORMAT = 1
 
 DATA_FIELDS = {"data", "stream"}  # settings that name data sets
 GENERATED = ("mnist1m",)  # data sets that the pipeline makes itself
-LONGEST_AXIS = 10_000  # values that an evenly spaced axis may have
+LONGEST_AXIS = 10_000  # values that an axis may have
+MOST_RUNS = 50_000  # of an experiment at a scale; the largest one has 3087
+LONGEST_NAME = 120  # letters of a batch's name, of the 255 that file systems allow
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def slug(value: Any) -> str:
 def _grid_points(
     config: Config, study: str, where: tuple, grid: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
+    """Points of a grid; their number is checked before the first one is made."""
     axes: dict[str, list] = {}
     for key, value in grid.items():
         if key == "seeds":
@@ -95,7 +100,9 @@ def _grid_points(
                 raise config.error(study, (*where, key), "stands beside 'seed'; keep one of them")
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000:
                 raise config.error(
-                    study, (*where, key), f"got {value!r}: must be a whole number from 1 to 10000"
+                    study,
+                    (*where, key),
+                    f"got {shown(value)}: must be a whole number from 1 to 10000",
                 )
             key, value = "seed", list(range(value))
         if isinstance(value, dict) and set(value) == {"from", "to", "step"}:
@@ -103,29 +110,42 @@ def _grid_points(
         values = value if isinstance(value, list) else [value]
         if not values:
             raise config.error(study, (*where, key), "got []: an axis needs at least one value")
-        seen: list = []
+        if len(values) > LONGEST_AXIS:
+            message = f"has {len(values)} values; at most {LONGEST_AXIS}"
+            raise config.error(study, (*where, key), message)
+        seen: set = set()
         for i, item in enumerate(values):
-            if item in seen:
-                raise config.error(study, (*where, key, i), f"got {item!r}: stands twice")
-            seen.append(item)
+            # Lists and mappings are told apart by their text, numbers by what they equal.
+            known = repr(item) if isinstance(item, list | dict) else item
+            if known in seen:
+                raise config.error(study, (*where, key, i), f"got {shown(item)}: stands twice")
+            seen.add(known)
         axes[key] = values
+    count = math.prod(map(len, axes.values()))
+    if count > MOST_RUNS:
+        sizes = " x ".join(str(len(values)) for values in axes.values() if len(values) > 1)
+        raise config.error(study, where, f"has {sizes} = {count} points; {_at_most()}")
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
+
+
+def _at_most() -> str:
+    return f"an experiment can have {MOST_RUNS} runs at a scale; shorten or divide it"
 
 
 def _evenly_spaced(config: Config, study: str, where: tuple, spacing: dict) -> list[float]:
     """Values from ``from`` to ``to``, both included, rounded so that they print short."""
     numbers = (spacing["from"], spacing["to"], spacing["step"])
     if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-        raise config.error(study, where, f"got {spacing!r}: from, to and step must be numbers")
+        raise config.error(study, where, f"got {shown(spacing)}: from, to and step must be numbers")
     start, stop, step = numbers
     if not all(map(math.isfinite, numbers)) or step <= 0 or stop < start:
-        raise config.error(study, where, f"got {spacing!r}: needs step > 0 and to >= from")
+        raise config.error(study, where, f"got {shown(spacing)}: needs step > 0 and to >= from")
+    if not (stop - start) / step < LONGEST_AXIS:  # also where it overflows to infinity
+        raise config.error(study, where, f"has too many values; at most {LONGEST_AXIS}")
     count = round((stop - start) / step) + 1
-    if count > LONGEST_AXIS:
-        raise config.error(study, where, f"has {count} values; at most {LONGEST_AXIS}")
     if abs(start + (count - 1) * step - stop) > 1e-6 * step:
-        raise config.error(study, where, f"got {spacing!r}: steps of {step} miss {stop}")
+        raise config.error(study, where, f"got {shown(spacing)}: steps of {step} miss {stop}")
     values = [round(start + index * step, 9) for index in range(count)]
     return [int(v) if v == int(v) and isinstance(step, int) else v for v in values]
 
@@ -163,18 +183,50 @@ def batches(config: Config, study: str, experiment: str, scale: str) -> dict[str
             ((*here, "settings"), found.settings),
             ((*here, "grids", index), grid),
         ]
+        for place, settings in sources:
+            _check_numbers(config, study, model, place, settings)
         for point in _grid_points(config, study, (*here, "grids", index), grid):
             values = {**definition.settings, **found.settings, **point}
+            if len(runs) > MOST_RUNS:
+                raise config.error(study, (*here, "grids"), f"has too many runs; {_at_most()}")
             for run in _fitting_runs(config, study, experiment, model, values, sources):
                 identity = run_id(definition.train, run)
                 if identity in runs:
                     raise config.error(
                         study,
                         (*here, "grids", index),
-                        f"repeats a run ({', '.join(f'{k}={v}' for k, v in point.items())})",
+                        f"repeats a run ({', '.join(f'{k}={shown(v)}' for k, v in point.items())})",
                     )
                 runs[identity] = run
     return _split(config, study, experiment, scale, here, runs)
+
+
+def _check_numbers(
+    config: Config, study: str, model: type[RunSettings], where: tuple, settings: dict[str, Any]
+) -> None:
+    """Refuse true and false for a setting that they would pass for the number 1 or 0 of."""
+    for key, value in settings.items():
+        if key in model.model_fields and not _takes_truth(model, key):
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, bool):
+                    raise config.error(
+                        study,
+                        (*where, key),
+                        f"got {item}: must be a number or a name; YAML reads yes, no, on and off "
+                        "as true and false",
+                    )
+
+
+@functools.cache
+def _takes_truth(model: type[RunSettings], key: str) -> bool:
+    """Whether true and false are values of a setting."""
+
+    def found(annotation: Any) -> bool:
+        if get_origin(annotation) is Literal:
+            return any(isinstance(value, bool) for value in get_args(annotation))
+        return annotation in (bool, Any) or any(map(found, get_args(annotation)))
+
+    return found(model.model_fields[key].annotation)
 
 
 def _substituted(substitutes: Mapping[str, str], values: dict[str, Any]) -> dict[str, Any]:
@@ -232,7 +284,17 @@ def _refusal(model: type[RunSettings], values: dict[str, Any]) -> str:
         return f"{'.'.join(map(str, location))} {message}".strip()
     except ValueError as error:
         return str(error)
+    except Exception as error:
+        return _unforeseen(error)
     return ""
+
+
+def _unforeseen(error: Exception) -> str:
+    """Message about values at which a study's own checks stumbled."""
+    return (
+        f"has values that do not go together ({type(error).__name__}: {shortened(str(error))}); "
+        "compare them with those of other grids"
+    )
 
 
 def _runs_of(
@@ -246,8 +308,12 @@ def _runs_of(
     grid = sources[-1][0]
     values = point
     try:
-        for values in model.expand(point):
-            yield model.model_validate(values)
+        for count, values in enumerate(model.expand(point)):
+            if count >= MOST_RUNS:
+                raise ValueError(f"has a point that stands for too many runs; {_at_most()}")
+            run = model.model_validate(values)
+            _look_at(run)
+            yield run
     except ValidationError as error:
         location, message = explain(error, model)
         key = location[0] if location else None
@@ -260,6 +326,19 @@ def _runs_of(
         raise config.error(study, place, message) from None
     except ValueError as error:
         raise config.error(study, grid, str(error)) from None
+    except Exception as error:
+        raise config.error(study, grid, _unforeseen(error)) from None
+
+
+def _look_at(run: RunSettings) -> None:
+    """Evaluate the quantities that are derived from settings, as the job will."""
+    for name in _derived(type(run)):
+        getattr(run, name)
+
+
+@functools.cache
+def _derived(model: type[RunSettings]) -> tuple[str, ...]:
+    return tuple(name for name, value in vars(model).items() if isinstance(value, property))
 
 
 def _split(
@@ -276,11 +355,18 @@ def _split(
     for run in runs.values():
         value = getattr(run, definition.split)
         name = f"{definition.split}_{slug(value)}"
+        if len(name) > LONGEST_NAME:
+            raise config.error(
+                study,
+                here,
+                f"has the value {shown(value)} of '{definition.split}', which gives a file name of "
+                f"{len(name)} letters; at most {LONGEST_NAME}",
+            )
         if values.setdefault(name, value) != value:
             raise config.error(
                 study,
                 here,
-                f"has the values {values[name]!r} and {value!r} of '{definition.split}', "
+                f"has the values {shown(values[name])} and {shown(value)} of '{definition.split}', "
                 f"which give one file name, {name}",
             )
         grouped.setdefault(name, []).append(run)
@@ -315,42 +401,79 @@ def generated_data(batch: Batch) -> list[str]:
     return [name for name in GENERATED if name in named]
 
 
-def train_fingerprint(study: str, batch: Batch) -> str:
-    """Fingerprint of the code that a batch's results depend on, the numeric policy included."""
+Code = tuple[tuple[str, ...], tuple[tuple[str, tuple[str, ...]], ...]]
+
+
+def train_code(study: str, batch: Batch) -> Code:
+    """Modules that a batch's results depend on, the numeric policy included, and table entries.
+
+    Returns
+    -------
+    tuple
+        Names of modules, and pairs of a table (``module:NAME``) and those of its keys that the
+        runs name.
+    """
     entries: dict[str, set[str]] = {}
     for field, table in type(batch.runs[0]).TABLES.items():
         entries.setdefault(table, set()).update(str(getattr(run, field)) for run in batch.runs)
     modules = (f"regimes.studies.{study}.experiments", "regimes.device")
-    named = tuple(sorted((table, tuple(sorted(names))) for table, names in entries.items()))
-    return _code(modules, named)
+    return modules, tuple(sorted((table, tuple(sorted(names))) for table, names in entries.items()))
+
+
+def analysis_code(study: str, analysis: str) -> Code:
+    """Module of an analysis."""
+    return (f"regimes.studies.{study}.analyses.{analysis}",), ()
+
+
+def figure_code(study: str, figure: str) -> Code:
+    """Module of a figure."""
+    return (f"regimes.studies.{study}.figures.{figure}",), ()
+
+
+def claims_code(study: str) -> Code:
+    """Module of a study's measures; it imports the estimators and the verdict."""
+    return (f"regimes.studies.{study}.claims",), ()
+
+
+def code_digests(code: Code) -> dict[str, str]:
+    """Hash of each module that counts, by name: modules and all that they import."""
+    modules, entries = code
+    return fingerprint.digests(modules, {table: set(names) for table, names in entries})
 
 
 @functools.cache
-def _code(modules: tuple[str, ...], entries: tuple = ()) -> str:
-    found = fingerprint.of_modules(modules, {t: set(n) for t, n in entries})
+def _fingerprint(code: Code) -> str:
+    modules, entries = code
+    found = fingerprint.of_modules(modules, {table: set(names) for table, names in entries})
     return digest([FORMAT, found], 32)
+
+
+def train_fingerprint(study: str, batch: Batch) -> str:
+    """Fingerprint of the code that a batch's results depend on, the numeric policy included."""
+    return _fingerprint(train_code(study, batch))
 
 
 def analysis_fingerprint(study: str, analysis: str) -> str:
     """Fingerprint of an analysis module and all it imports."""
-    return _code((f"regimes.studies.{study}.analyses.{analysis}",))
+    return _fingerprint(analysis_code(study, analysis))
 
 
 def figure_fingerprint(study: str, figure: str) -> str:
     """Fingerprint of a figure's module and all it imports."""
-    return _code((f"regimes.studies.{study}.figures.{figure}",))
+    return _fingerprint(figure_code(study, figure))
 
 
 def claims_fingerprint(study: str) -> str:
     """Fingerprint of a study's measures, the estimators and the verdict."""
-    return _code((f"regimes.studies.{study}.claims",))
+    return _fingerprint(claims_code(study))
 
 
 @functools.cache
 def gallery_fingerprint() -> str:
     """Fingerprint of the page: its module and its template."""
     template = fingerprint.SOURCE / "plot" / "templates" / "gallery.html"
-    return digest([_code(("regimes.plot.gallery",)), template.read_text(encoding="utf-8")], 32)
+    code = _fingerprint((("regimes.plot.gallery",), ()))
+    return digest([code, template.read_text(encoding="utf-8")], 32)
 
 
 def experiments_at(config: Config, scale: str, study: str, analysis: str) -> list[str]:
@@ -408,11 +531,11 @@ def studies_at(config: Config, scale: str) -> list[str]:
 def start_lineage(config: Config, scale: str, study: str, start: str) -> dict[str, str]:
     """All that a start point depends on: what it keeps, runs and code of its experiment."""
     entry = config.studies[study].starts[start]
-    return {"keep": " ".join(entry.keep), **_batches(config, scale, study, entry.experiment)}
+    return {"keep": " ".join(entry.keep), **batch_lineage(config, scale, study, entry.experiment)}
 
 
-def _batches(config: Config, scale: str, study: str, experiment: str) -> dict[str, str]:
-    """Runs and code of each batch of an experiment."""
+def batch_lineage(config: Config, scale: str, study: str, experiment: str) -> dict[str, str]:
+    """Digests of the runs and of the code of each batch of an experiment."""
     return {
         f"{experiment}/{name}": f"{batch.digest} {train_fingerprint(study, batch)}"
         for name, batch in batches(config, study, experiment, scale).items()
@@ -428,7 +551,7 @@ def lineage(config: Config, scale: str, study: str, analysis: str) -> dict[str, 
     """
     found = {"analysis": analysis_fingerprint(study, analysis)}
     for experiment in experiments_at(config, scale, study, analysis):
-        found |= _batches(config, scale, study, experiment)
+        found |= batch_lineage(config, scale, study, experiment)
     return found
 
 

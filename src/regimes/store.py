@@ -9,10 +9,12 @@ rebuilds it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,37 +22,137 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+SPARE = 2**20  # bytes that a file of results may need beside its values
+# What the system says when there is no room, or none for this user.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class BadFile(Exception):
     """A results file that is not what was written; it has been renamed to ``.bad``."""
 
 
+class CannotWrite(OSError):
+    """A file that cannot be written where it belongs; the message is for the user."""
+
+
 @contextlib.contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
+def atomic(path: Path | str, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it on success.
 
     The temporary name carries the process id; leftovers of dead processes are
     removed. Suffixes are kept, so that writers which look at them still work.
+    What is not ``durable`` may be lost if the machine stops, but never half there.
+
+    Raises
+    ------
+    CannotWrite
+        If there is no room, the folder is read-only, or the system refuses for another reason.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.stem}.{os.getpid()}.tmp{path.suffix}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        yield temporary
+        if durable:
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+        os.replace(temporary, path)
+        if durable:
+            _flush_folder(path.parent)
+    except CannotWrite:
+        raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        _discard(temporary)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files that dead processes have left for a path."""
     for left in path.parent.glob(f".{path.stem}.*.tmp{path.suffix}"):
         found = re.fullmatch(r".*\.(\d+)\.tmp", left.stem)
         if found and not _alive(int(found.group(1))):
             left.unlink(missing_ok=True)
-    temporary = path.parent / f".{path.stem}.{os.getpid()}.tmp{path.suffix}"
+
+
+def _flush_folder(path: Path) -> None:
+    """Make renames in a folder survive the end of the machine."""
+    folder = os.open(path, os.O_RDONLY)
     try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        os.fsync(folder)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(folder)
+
+
+def _discard(temporary: Path) -> None:
+    """Remove what is left of a file that could not be written."""
+    with contextlib.suppress(OSError):
+        # HDF5 keeps a file open that it could not write: its room is only free once it is empty.
+        os.truncate(temporary, 0)
+    with contextlib.suppress(OSError):
+        temporary.unlink()
+
+
+def cannot_write(path: Path, error: OSError, size: int = 0) -> CannotWrite:
+    """Return the error to raise for a file that the system refuses to write.
+
+    Parameters
+    ----------
+    path
+        The file.
+    error
+        What the system says.
+    size
+        Bytes that the file needs, about; 0: not known.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        reason = f"the disk is full ({reason}{_room(path, size)})"
+        remedy = "make room there"
+    elif error.errno == errno.EROFS:
+        remedy = "make it writable, or put a link to a folder that is in its place"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        remedy = "change its permissions"
+    else:
+        remedy = "see to it"
+    found = CannotWrite(
+        f"{path} cannot be written, in the folder {path.parent.absolute()}: {reason}; {remedy} and "
+        "run the same command again: what is finished is kept"
+    )
+    found.errno = error.errno
+    return found
+
+
+def _room(path: Path, size: int) -> str:
+    """Room that is left for a file, in words; quotas are not part of it."""
+    folder = next((each for each in path.absolute().parents if each.exists()), None)
+    if folder is None:
+        return ""
+    needed = f", about {size / 1e6:.1f} MB are needed" if size else ""
+    return f"; {shutil.disk_usage(folder).free / 1e6:.1f} MB are free{needed}"
+
+
+def _refusal(folder: Path, size: int) -> OSError | None:
+    """What the system says to a file of a size in a folder, None if it takes it.
+
+    HDF5 tells that a file cannot be written, not why.
+    """
+    probe = folder / f".probe.{os.getpid()}.tmp"
+    try:
+        with open(probe, "wb") as handle:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle.fileno(), 0, size)
+            else:
+                for _ in range(-(-size // SPARE)):
+                    handle.write(bytes(SPARE))
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        return error
+    finally:
+        _discard(probe)
+    return None
 
 
 def _alive(pid: int) -> bool:
@@ -63,15 +165,15 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic(path) as temporary:
+def write_text(path: Path | str, text: str, durable: bool = True) -> None:
+    """Write a text file atomically; see `atomic`."""
+    with atomic(path, durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path | str, value: Any) -> None:
-    """Write indented JSON atomically."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+def write_json(path: Path | str, value: Any, durable: bool = True) -> None:
+    """Write indented JSON atomically; see `atomic`."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n", durable)
 
 
 def read_json(path: Path | str) -> Any:
@@ -121,6 +223,8 @@ def write_netcdf(path: Path | str, dataset: xr.Dataset, attributes: Mapping[str,
     ------
     ValueError
         If a variable lacks ``long_name`` or ``units``.
+    CannotWrite
+        As `atomic`.
     """
     dataset = dataset.copy()
     for name, variable in dataset.variables.items():
@@ -144,7 +248,15 @@ def write_netcdf(path: Path | str, dataset: xr.Dataset, attributes: Mapping[str,
         if variable.ndim or variable.dtype.kind == "U":
             encoding[name]["fletcher32"] = True
     with atomic(path) as temporary:
-        dataset.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
+        try:
+            dataset.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
+        except (OSError, RuntimeError) as error:
+            _discard(temporary)
+            size = dataset.nbytes + SPARE
+            refusal = _refusal(temporary.parent, size)
+            if refusal is None:
+                raise
+            raise cannot_write(Path(path), refusal, size) from error
 
 
 def read_netcdf(path: Path | str, wanted: Collection[str] | None = None) -> xr.Dataset:
@@ -182,13 +294,46 @@ def read_netcdf(path: Path | str, wanted: Collection[str] | None = None) -> xr.D
             if variable.dtype.kind == "O":
                 dataset[name] = variable.astype(str)
     except Exception as error:
-        bad = path.with_name(path.name + ".bad")
-        os.replace(path, bad)
-        raise BadFile(
-            f"{path} is damaged ({error}); it was set aside as {bad.name}. "
-            "Run the same command again to rebuild it."
-        ) from None
+        if _is_no_damage(error):
+            raise
+        raise set_aside(path, f"is damaged ({error})") from None
     return dataset
+
+
+def _is_no_damage(error: Exception) -> bool:
+    """Whether the machine, not the file, is why it cannot be read.
+
+    Numbers of the system's errors are positive, those of netCDF negative.
+    """
+    if isinstance(error, OSError):
+        return (error.errno or 0) > 0
+    return isinstance(error, MemoryError) or "memory allocation" in str(error).lower()
+
+
+def set_aside(path: Path | str, what: str) -> BadFile:
+    """Rename a file that must not be used to ``<name>.bad``, and return the error to raise.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What is wrong with it, as it follows its name.
+    """
+    path = Path(path)
+    bad = path.with_name(path.name + ".bad")
+    try:
+        os.replace(path, bad)
+    except FileNotFoundError:  # another job has met it too
+        pass
+    except OSError as error:
+        return BadFile(
+            f"{path} {what}, and cannot be set aside ({error.strerror}). Remove it and run the "
+            "same command again to rebuild it."
+        )
+    return BadFile(
+        f"{path} {what}; it was set aside as {bad.name}. Run the same command again to rebuild it."
+    )
 
 
 def described(dataset: xr.Dataset, texts: Mapping[str, str]) -> xr.Dataset:

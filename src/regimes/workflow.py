@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import functools
 import io
+import itertools
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from regimes import paths, plan
-from regimes.config import SCALES, WHOLE_SCALES, Config, ConfigError, nearest
+from regimes import paths, plan, resources
+from regimes.config import SCALES, WHOLE_SCALES, Config, ConfigError, nearest, shortened
 
 LOCK = Path(".snakemake/regimes.lock")
 # Commands that only look or tidy; they need no lock.
@@ -30,23 +35,91 @@ class AnotherCall(Exception):
 
 
 @functools.cache
-def command_line() -> tuple[frozenset[str], bool]:
-    """Targets on Snakemake's command line, and whether it only looks.
-
-    Without a command line of Snakemake's own (its Python interface), nothing is
-    known and nothing is checked.
-    """
+def _arguments() -> argparse.Namespace | None:
+    """Snakemake's command line with the settings of profiles; None where there is none."""
     if "snakemake" not in Path(sys.argv[0]).name and "snakemake" not in sys.argv[0]:
-        return frozenset(), True
+        return None
     from snakemake.cli import parse_args
 
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # it has spoken about profiles already
             _, arguments = parse_args(sys.argv[1:])
     except SystemExit:
+        return None
+    return arguments
+
+
+def command_line() -> tuple[frozenset[str], bool]:
+    """Targets on Snakemake's command line, and whether it only looks.
+
+    Without a command line of Snakemake's own (its Python interface), nothing is
+    known and nothing is checked.
+    """
+    arguments = _arguments()
+    if arguments is None:
         return frozenset(), True
     passive = any(getattr(arguments, name, None) for name in _PASSIVE)
     return frozenset(map(str, arguments.targets or ())), passive
+
+
+def limit_gpus(workflow: Any, config: Config, scales: set[str]) -> int:
+    """Let as many training jobs run side by side here as this machine has GPUs.
+
+    More would only wait for one (`regimes.lease`), and hold cores that analyses could use. Nothing
+    is limited where the user said how many (``--resources gpu=2``), where jobs run elsewhere,
+    where none is meant for a GPU, and where no GPU is found: then they run on the CPU.
+
+    Parameters
+    ----------
+    workflow
+        Snakemake's.
+    config, scales
+        What is asked for.
+
+    Returns
+    -------
+    int
+        The limit, 0 where none was set.
+    """
+    arguments = _arguments()
+    here = arguments is not None and getattr(arguments, "executor", None) in (None, "local")
+    if not here or "gpu" in workflow.global_resources:
+        return 0
+    wanted = any(resources.wants_gpu(config, scale) for scale in scales)
+    found = count_gpus() if wanted else 0
+    if found:
+        workflow.global_resources["gpu"] = found
+    return found
+
+
+def count_gpus() -> int:
+    """GPUs of this machine that jobs can use, by the driver's word: importing torch is slow.
+
+    ``CUDA_VISIBLE_DEVICES`` counts as it does for CUDA: its entries up to the first that is no GPU.
+    """
+    try:
+        if metadata.version("torch").endswith("+cpu"):  # a build that sees no GPU
+            return 0
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=20
+        ).stdout
+    except (OSError, subprocess.SubprocessError, metadata.PackageNotFoundError):
+        return 0
+    found = re.findall(r"^GPU (\d+):.*\(UUID: (GPU-[^)]*)\)", listed, re.M)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return len(found)
+    entries = [entry.strip() for entry in visible.split(",")]
+    if entries[0].startswith("MIG"):  # a process sees only the first part of a GPU
+        return min(1, len(found))
+
+    def known(entry: str) -> bool:
+        return any(
+            entry == number or (entry.startswith("GPU-") and uuid.startswith(entry))
+            for number, uuid in found
+        )
+
+    return len(list(itertools.takewhile(known, entries)))
 
 
 def hold_folder() -> IO[str]:
@@ -100,11 +173,28 @@ def clear_checkpoints(config: Config, scales: set[str]) -> list[Path]:
                 for name in plan.batches(config, study, experiment, scale)
             }
             folders = Path().glob(paths.checkpoints(scale, study, "*", "*"))
-            found += [folder for folder in sorted(folders) if str(folder) not in kept]
+            found += [
+                folder
+                for folder in sorted(folders)
+                if str(folder) not in kept and _is_own(folder, scale)
+            ]
     for folder in found:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_symlink():
+            folder.unlink(missing_ok=True)  # and not what it points to
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
         print(f"removed checkpoints of a batch that is not planned: {folder}", file=sys.stderr)
     return found
+
+
+def _is_own(folder: Path, scale: str) -> bool:
+    """Whether a folder lies in the results, not behind a link within them that leads elsewhere.
+
+    The folder of the results, or that of a scale, may be a link to a larger disk.
+    """
+    home = Path("results", scale)
+    inside = folder.parent.resolve() == home.resolve() / folder.parent.relative_to(home)
+    return inside and (folder.is_symlink() or folder.is_dir())
 
 
 def check_targets(config: Config, targets: frozenset[str], rules: frozenset[str]) -> set[str]:
@@ -154,19 +244,26 @@ def check_targets(config: Config, targets: frozenset[str], rules: frozenset[str]
 def _check_target(config: Config, target: str) -> str:
     parts = target.split("/")
 
+    def unknown(what: str, name: str, valid) -> ConfigError:
+        return ConfigError(
+            f"target '{shortened(target)}': unknown {what} '{shortened(name)}'; "
+            f"{nearest(name, valid)}"
+        )
+
     def pick(what: str, index: int, valid) -> str:
         name = parts[index] if index < len(parts) else ""
         if name not in valid:
-            raise ConfigError(f"target '{target}': unknown {what} '{name}'; {nearest(name, valid)}")
+            raise unknown(what, name, valid)
         return name
 
     top = pick("folder", 0, ["figures", "results"])
     scale = pick("scale", 1, SCALES if top == "results" else [*SCALES, "all"])
     if scale == "all":
-        raise ConfigError(f"target '{target}': nothing lies below figures/all")
+        raise ConfigError(f"target '{shortened(target)}': nothing lies below figures/all")
     if len(parts) == 3 and parts[2] in _scale_files(top):
         return scale
-    study = pick("study", 2, [*plan.studies_at(config, scale), *_scale_files(top)])
+    studies = plan.studies_at(config, scale)
+    study = pick("study", 2, studies if len(parts) > 3 else [*studies, *_scale_files(top)])
     entry = config.studies[study]
     rest = "/".join(parts[3:])
     if top == "figures":
@@ -174,7 +271,8 @@ def _check_target(config: Config, target: str) -> str:
         files = [f for name in figures for f in paths.figure_files(scale, study, name)]
         valid = ["all", *(f.split("/", 3)[3] for f in files)]
     elif len(parts) > 3 and parts[3] == "runs":
-        experiment = pick("experiment", 4, entry.experiments)
+        planned = [n for n, each in entry.experiments.items() if each.at(scale) is not None]
+        experiment = pick("experiment", 4, planned)
         found = plan.batches(config, study, experiment, scale)
         valid = [f"runs/{experiment}/{name}.nc" for name in found]
     elif len(parts) > 3 and parts[3] == "start":
@@ -182,7 +280,7 @@ def _check_target(config: Config, target: str) -> str:
     else:
         valid = ["claims.csv", *(f"{n}.nc" for n in plan.analyses_at(config, scale, study))]
     if rest not in valid:
-        raise ConfigError(f"target '{target}': unknown file '{rest}'; {nearest(rest, valid)}")
+        raise unknown("file", rest, valid)
     return scale
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from regimes import journal
 from regimes.config import ConfigError
 from regimes.data.streams import numpy_stream, stream_seed
 from regimes.data.tasks import GaussianMixture, OnlineStream, Samples
@@ -87,6 +88,15 @@ def test_divergence_is_marked_at_the_first_bad_loss():
     steps = np.arange(0, 51, 5)
     assert np.array_equal(np.isnan(observed[0]), steps > at)
     assert (observed[1] == 1.0).all()
+
+
+def test_steps_and_runs_that_are_alive_are_told_to_the_journal(monkeypatch):
+    told = []
+    begin = journal.training
+    monkeypatch.setattr(journal, "training", lambda *a: told.append(begin(*a)) or told[-1])
+    runs, stream = program([1e-3, 1.0, 1.0], [1e6, 1.0, 1.0], steps=50)
+    engine.train(network(), UPDATES["sgd"], stream, runs)
+    assert [(t.steps, t.runs, t.step, t.alive) for t in told] == [(50, 3, 49, 2)]
 
 
 def test_the_last_survivor_and_the_end_of_all():

@@ -45,6 +45,19 @@ class Checkout:
         assert (process.returncode != 0) == fails, output
         return output
 
+    def regimes(self, *arguments: str, fails: bool = False) -> str:
+        """Run one of the pipeline's own commands with the code of this checkout."""
+        done = subprocess.run(
+            [sys.executable, "-m", "regimes", *arguments],
+            cwd=self.root,
+            env={**os.environ, "PYTHONPATH": str(self.root / "src"), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
     def state(self, *folders: str) -> dict[str, tuple[int, str]]:
         """Modification time and hash of every file below folders."""
         found = {}

@@ -14,12 +14,15 @@ rule analyse:
     wildcard_constraints:
         analysis=f"(?!(?:{EXPONENTS}|{CURVATURE}|{COLLAPSE})\\.nc)[a-z0-9_]+",
     threads: 1
+    resources:
+        **asks(request_of_analysis),
     params:
         lineage=lineage_of_analysis,
+        digest=digest_of_analysis,
         code=analysis_code,
     shell:
         "exec {PYTHON} -m regimes --root {ROOT:q} analyse {wildcards.scale} {wildcards.study}"
-        " {wildcards.analysis} --code {params.code} > {log:q} 2>&1"
+        " {wildcards.analysis} --digest {params.digest} --code {params.code} > {log:q} 2>&1"
 
 
 use rule analyse as fit_exponents with:
@@ -44,14 +47,18 @@ rule claims:
         "results/{scale}/{study}/claims.csv",
     log:
         "logs/{scale}/{study}/claims.log",
+    localrule: True
     threads: 1
+    resources:
+        **asks(request_of_table),
     params:
         claims=claims_definition,
         lineage=lineages_of_study,
+        digest=digest_of_claims,
         code=claims_code,
     shell:
         "exec {PYTHON} -m regimes --root {ROOT:q} judge {wildcards.scale} {wildcards.study}"
-        " --code {params.code} > {log:q} 2>&1"
+        " --digest {params.digest} --code {params.code} > {log:q} 2>&1"
 
 
 rule claims_table:
@@ -61,5 +68,8 @@ rule claims_table:
         "results/{scale}/claims.csv",
     log:
         "logs/{scale}/claims.log",
+    localrule: True
+    resources:
+        **asks(request_of_table),
     shell:
         "exec {PYTHON} -m regimes --root {ROOT:q} claims {wildcards.scale} > {log:q} 2>&1"

@@ -6,6 +6,8 @@ def stop(error):
 
 try:
     CONFIG = load(ROOT)
+    resources.table(CONFIG.folder)  # a mistake in it is told here, not by each job
+    LIMITS = resources.limits(config)
 except ConfigError as error:
     stop(error)
 
@@ -95,14 +97,26 @@ def lineage_of_analysis(wildcards):
     return plan.lineage(CONFIG, wildcards.scale, wildcards.study, wildcards.analysis)
 
 
+def digest_of_analysis(wildcards):
+    return plan.digest(lineage_of_analysis(wildcards))
+
+
 def lineages_of_study(wildcards):
     analyses = plan.analyses_at(CONFIG, wildcards.scale, wildcards.study)
     return plan.lineages(CONFIG, wildcards.scale, wildcards.study, analyses)
 
 
+def digest_of_claims(wildcards):
+    return plan.digest(lineages_of_study(wildcards))
+
+
 def lineages_of_figure(wildcards):
     analyses = CONFIG.studies[wildcards.study].figures[wildcards.figure].analyses
     return plan.lineages(CONFIG, wildcards.scale, wildcards.study, analyses)
+
+
+def digest_of_figure(wildcards):
+    return plan.digest(lineages_of_figure(wildcards))
 
 
 def analyses_of_study(wildcards):
@@ -150,6 +164,51 @@ def claims_of_scale(wildcards):
         paths.study_claims(wildcards.scale, study)
         for study in plan.studies_at(CONFIG, wildcards.scale)
     ]
+
+
+def request_of_batch(wildcards, attempt):
+    return resources.training(
+        CONFIG,
+        wildcards.scale,
+        wildcards.study,
+        wildcards.experiment,
+        attempt,
+        LIMITS,
+    )
+
+
+def request_of_start(wildcards, attempt):
+    entry = CONFIG.studies[wildcards.study].starts[wildcards.start]
+    experiments = [entry.experiment]
+    return resources.reading(
+        CONFIG, wildcards.scale, wildcards.study, experiments, attempt, LIMITS
+    )
+
+
+def request_of_analysis(wildcards, attempt):
+    experiments = plan.experiments_at(
+        CONFIG, wildcards.scale, wildcards.study, wildcards.analysis
+    )
+    return resources.reading(
+        CONFIG, wildcards.scale, wildcards.study, experiments, attempt, LIMITS
+    )
+
+
+def request_of_table(wildcards, attempt):
+    return resources.small(attempt, LIMITS)
+
+
+def request_of_generated(wildcards, attempt):
+    return resources.generating(CONFIG, attempt, LIMITS)
+
+
+def asks(request):
+    """Resources of a rule from a function of wildcards and attempt; None is no request."""
+
+    def part(name):
+        return lambda wildcards, attempt: getattr(request(wildcards, attempt), name)
+
+    return {name: part(name) for name in ("mem_mb", "runtime", "gpu")}
 
 
 def generation_of(path, scale, studies=None):

@@ -9,5 +9,7 @@ rule generated_data:
         generated=front.either(plan.GENERATED),
     priority: 30
     threads: 1
+    resources:
+        **asks(request_of_generated),
     shell:
         "exec {PYTHON} -m regimes --root {ROOT:q} make {wildcards.generated} > {log:q} 2>&1"

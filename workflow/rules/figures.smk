@@ -78,10 +78,11 @@ rule draw_figure:
     params:
         title=title_of_figure,
         lineage=lineages_of_figure,
+        digest=digest_of_figure,
         code=figure_code,
     shell:
         "exec {PYTHON} -m regimes --root {ROOT:q} draw {wildcards.scale} {wildcards.study}"
-        " {wildcards.figure} --code {params.code} > {log:q} 2>&1"
+        " {wildcards.figure} --digest {params.digest} --code {params.code} > {log:q} 2>&1"
 
 
 use rule draw_figure as draw_table with:
@@ -97,6 +98,7 @@ use rule draw_figure as draw_table with:
         csv="figures/{scale}/{study}/{figure}.csv",
     wildcard_constraints:
         figure="table[a-z0-9_A]*",
+    localrule: True  # said again: a rule that is used does not pass this on
 
 
 rule gallery:

@@ -12,6 +12,8 @@ rule train_batch:
     # Long jobs first: the many short ones behind them then keep all cores busy to the end.
     priority: 10
     threads: 1
+    resources:
+        **asks(request_of_batch),
     params:
         digest=batch_digest,
         code=train_code,
@@ -31,6 +33,8 @@ rule start_point:
         "logs/{scale}/{study}/start/{start}.log",
     priority: 20
     threads: 1
+    resources:
+        **asks(request_of_start),
     params:
         digest=digest_of_start,
     shell:

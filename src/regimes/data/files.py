@@ -43,6 +43,9 @@ FETCHING = 3
 SHARD = 500_000_000
 
 MODES = {1: "L", 3: "RGB"}
+# Of the data sets. Others have readers that start programs or unpack without bounds.
+IMAGE_FORMATS = ("PNG", "JPEG")
+LARGEST_IMAGE = 100_000_000  # pixels; a small file can stand for very many
 
 
 class Decoded(NamedTuple):
@@ -576,8 +579,20 @@ def _image(source: Source, content: bytes | None, where: str) -> np.ndarray:
         raise ConfigError(f"{where}: holds no bytes of an image")
     channels, height, width = source.stored
     mode = MODES[channels]
+
+    def other(image: Image.Image) -> ConfigError:
+        return ConfigError(
+            f"{where}: image of {image.size[0]} x {image.size[1]} pixels in mode {image.mode}, "
+            f"expected {width} x {height} in mode {mode} for {source.title}"
+        )
+
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=IMAGE_FORMATS)
+        # Its head tells the size; only then are pixels decoded.
+        if source.resized is None and image.size != (width, height):
+            raise other(image)
+        if image.size[0] * image.size[1] > LARGEST_IMAGE:
+            raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are too many")
         image.load()
     except Image.UnidentifiedImageError:
         # Its own message shows an address in memory.
@@ -593,10 +608,7 @@ def _image(source: Source, content: bytes | None, where: str) -> np.ndarray:
     if source.resized is not None:
         image = _square(image, source.resized)
     if image.mode != mode or image.size != (width, height):
-        raise ConfigError(
-            f"{where}: image of {image.size[0]} x {image.size[1]} pixels in mode {image.mode}, "
-            f"expected {width} x {height} in mode {mode} for {source.title}"
-        )
+        raise other(image)
     pixels = np.asarray(image)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -620,7 +632,8 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as error:
+    # RuntimeError: encrypted, or packed in a way that Python does not know.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"{path}: cannot be read ({error}); the file is damaged or incomplete, get it anew"
         ) from None
@@ -641,8 +654,9 @@ def _member(
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
         if fortran or dtype.hasobject:
             raise ConfigError(f"{path}: array '{name}' is not a plain array in C order")
-        if not shape:
-            raise ConfigError(f"{path}: array '{name}' is a single number, expected many images")
+        if not shape or min(shape) < 0:
+            what = f"has shape {shape}" if shape else "is a single number"
+            raise ConfigError(f"{path}: array '{name}' {what}, expected many images")
         yield stream, shape, dtype
 
 
@@ -652,9 +666,10 @@ def _archived(source: Source, path: Path) -> Iterator[tuple[np.ndarray, np.ndarr
     channels, height, width = source.shape
     expected = (height, width, channels) if last else source.shape
     kind = np.dtype(source.kind)
+    count = _count(source, path)  # so that no more is read: packed bytes can stand for very many
     with _archive(path) as archive:
         with _member(path, archive, labels) as (stream, shape, dtype):
-            label = np.frombuffer(stream.read(), dtype)
+            label = np.frombuffer(stream.read(count * dtype.itemsize), dtype)
         if label.shape != shape or dtype.kind not in "iu":
             raise ConfigError(
                 f"{path}: array '{labels}' has type {dtype} and shape {shape}, expected integers, "

@@ -288,8 +288,8 @@ class _Job:
         return found
 
     def _load(self, found: File) -> State:
-        # Where they were saved from, on CPU or GPU, and with the strides that they had there.
-        return torch.load(self.folder / found["file"], weights_only=True)
+        # On CPU or GPU as they were saved, and with the strides that they had there.
+        return torch.load(self.folder / found["file"], map_location=_here, weights_only=True)
 
     def result(self, found: File) -> State:
         """Result of a finished call."""
@@ -351,6 +351,11 @@ class _Job:
         for path in self.folder.glob(f"{name}.*.pt"):
             if path.name not in but:
                 path.unlink(missing_ok=True)
+
+
+def _here(storage: torch.UntypedStorage, place: str) -> torch.UntypedStorage:
+    """Put what is read from a file on the current GPU, whichever one it was saved from."""
+    return torch.serialization.default_restore_location(storage, place.partition(":")[0])
 
 
 def _belongs(folder: Path, identity: Mapping[str, str]) -> bool:

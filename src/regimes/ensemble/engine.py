@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
+from regimes import journal
 from regimes.ensemble import checkpoints, probing
 from regimes.ensemble.batches import SMALLEST_WIDTH
 from regimes.ensemble.capture import captured
@@ -203,14 +204,17 @@ def train(
     record = _Record(count, stream.steps, observations, runs.gamma, after is not None, call.state)
     begun, batches = _begin(stream, beside, call.state)
     call.state = None
+    told = journal.training(stream.steps, count)
     for step, (x, targets) in enumerate(batches, begun):
+        told.step = step
         record.observe(step, program.state(step))
         record.note(step, program.lanes, *program.step(x, targets))
         if (step + 1) % COMPACTION == 0 or step + 1 == stream.steps:
             record.mark(step + 1 - COMPACTION, step + 1)
+            told.alive = int(record.alive.sum())
             if runs.device.type == "cpu":
                 program.compact(record.alive)
-            if not record.alive.any():
+            if not told.alive:
                 record.observe_rest(program)
                 break
         if call.due():

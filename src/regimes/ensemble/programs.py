@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from regimes import store
+from regimes import journal, store
 from regimes.config import ConfigError
 from regimes.ensemble import checkpoints, probing
 from regimes.ensemble.batches import SMALLEST_WIDTH, group, split
@@ -90,10 +90,12 @@ def _of_one_shape(
     done, halved = 0, False
     while True:
         for batch in probing.alike(split(members[done:], largest, fixed=fixed)):
+            journal.program(batch.kept)
             dataset = train([settings[index] for index in batch.lanes])
             if dataset is None:  # those after it are as large
                 largest, halved = _half(settings[members[0]], len(batch.lanes), halved), True
                 break
+            journal.passed(batch.kept)
             done += batch.kept
             yield dataset.isel(run=slice(batch.kept)), batch.lanes[: batch.kept]
         else:

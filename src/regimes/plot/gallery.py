@@ -124,12 +124,12 @@ def _experiment(config: Config, scale: str, study: str, experiment: str) -> dict
     seconds, commits, memory, files, hardware = 0.0, set(), 0.0, [], set()
     for name in batches:
         path = paths.batch(scale, study, experiment, name)
-        sidecar = store.read_json(Path(path).with_suffix(".json")) or {"sessions": []}
-        for session in sidecar["sessions"]:
-            seconds += session["wall_seconds"]
-            memory = max(memory, session["peak_memory_mb"])
-            hardware.add(session.get("hardware", ""))
-            commits.add(session["commit"][:10] + ("+" if session["commit"].endswith("+") else ""))
+        for session in _sessions(Path(path).with_suffix(".json")):
+            seconds += _number(session.get("wall_seconds"))
+            memory = max(memory, _number(session.get("peak_memory_mb")))
+            hardware.add(str(session.get("hardware", "")))
+            commit = str(session.get("commit", ""))
+            commits.add(commit[:10] + ("+" if commit.endswith("+") else ""))
         files.append((name, _from_page(path)))
     return {
         "id": experiment,
@@ -145,6 +145,20 @@ def _experiment(config: Config, scale: str, study: str, experiment: str) -> dict
         "commits": ", ".join(sorted(filter(None, commits))) or "not known",
         "files": files,
     }
+
+
+def _sessions(sidecar: Path) -> list[dict[str, Any]]:
+    """What a sidecar says about the starts of its job; nothing where it is not what was written."""
+    found = store.read_json(sidecar)
+    sessions = found.get("sessions") if isinstance(found, dict) else None
+    listed = sessions if isinstance(sessions, list) else []
+    return [each for each in listed if isinstance(each, dict)]
+
+
+def _number(value: Any) -> float:
+    """Number of seconds or megabytes, zero for anything else."""
+    sound = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if sound and math.isfinite(value) and value >= 0 else 0.0
 
 
 def _cost(figures: list[dict[str, Any]]) -> dict[str, str]:

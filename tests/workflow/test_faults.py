@@ -1,0 +1,307 @@
+"""Faults of disks, clocks, files and memory, each injected: the right result or one clear error."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from regimes.ensemble import checkpoints
+from tests.workflow.conftest import SNAKEMAKE, Checkout
+from tests.workflow.test_failures import BATCH, jobs_of, slow_down, wait_for
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+RUNS = "results/laptop/toy/runs"
+LAST, OTHER = "results/laptop/toy/last.nc", "results/laptop/toy/other.nc"
+CODE = "src/regimes/studies/toy"
+
+
+def digests(checkout: Checkout) -> dict[str, str]:
+    """Hash of every result and figure, without files that name the time."""
+    found = checkout.state("results", "figures")
+    named = (".json", ".html", ".lock")
+    return {n: digest for n, (_, digest) in found.items() if not n.endswith(named) and n != ALL}
+
+
+ALL = "figures/all"
+
+
+# --- Disks ----------------------------------------------------------------------------------------
+
+
+class Mounts:
+    """A mount namespace of its own: what is mounted in it is gone when the test ends, or is killed.
+
+    Nothing outside sees the mounts; files in them are reached through `root`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", *user, "sh", "-c", "echo ready; exec cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if self._holder.stdout.readline() != "ready\n":
+            pytest.skip(f"needs mounts of its own: {self._holder.stderr.read().strip()}")
+        self._enter = ["nsenter", "--target", str(self._holder.pid), "--mount"]
+        self._enter += ["--user", "--preserve-credentials"] if user else []
+        self.folder = root
+        self.root = Path(f"/proc/{self._holder.pid}/root{root}")
+
+    def close(self) -> None:
+        self._holder.stdin.close()
+        self._holder.wait()
+
+    def sh(self, script: str) -> None:
+        done = subprocess.run(
+            [*self._enter, "sh", "-ec", f"cd {self.folder}; {script}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            pytest.skip(f"cannot mount: {done.stderr.strip()}")
+
+    def run(self, *targets: str, fails: bool = False) -> str:
+        call = f'cd {self.folder}; exec {SNAKEMAKE} --cores 2 "$@"'
+        done = subprocess.run(
+            [*self._enter, "sh", "-c", call, "snakemake", *targets],
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "COLUMNS": "200"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, done.stdout
+        return done.stdout
+
+
+@pytest.fixture
+def mounts(fresh: Checkout) -> Iterator[Mounts]:
+    """Mounts over folders of a checkout with nothing built."""
+    found = Mounts(fresh.root)
+    yield found
+    found.close()
+
+
+def litter(root: Path) -> list[str]:
+    """Temporary files, and files set aside."""
+    left = [*root.rglob(".*.tmp*"), *root.rglob("*.bad")]
+    return [str(path) for path in left if ".snakemake" not in path.parts]
+
+
+def fits(path: Path) -> None:
+    """A netCDF file is whole: it can be read to its end."""
+    with xr.open_dataset(path) as dataset:
+        dataset.load()
+
+
+def test_a_full_disk_ends_in_one_message_and_with_room_the_same_call_completes(mounts, built):
+    mounts.sh("mkdir results figures")
+    mounts.sh("mount -t tmpfs -o size=104k tmpfs results")
+    mounts.sh("mount -t tmpfs -o size=100k tmpfs figures")
+    output = mounts.run("figures/all", fails=True)
+    logs = "".join(path.read_text() for path in (mounts.root / "logs").rglob("*.log"))
+    messages = [line for line in logs.splitlines() if line.startswith("regimes: ")]
+    assert messages and "Traceback" not in output + logs
+    for message in messages:
+        assert "results/laptop/toy" in message and ".nc cannot be written" in message
+        assert "the disk is full" in message and "MB are free" in message
+        assert "make room there and run the same command again" in message
+        assert message in output
+    whole = list((mounts.root / "results").rglob("*.nc"))
+    assert whole
+    for path in whole:
+        fits(path)
+    assert litter(mounts.root) == []
+
+    mounts.sh("cat /dev/zero > results/rest || true")
+    began = time.monotonic()
+    output = mounts.run("figures/all", fails=True)
+    assert f"{mounts.folder}/results: the disk is full" in output  # before any job
+    assert "Traceback" not in output and time.monotonic() - began < 60
+
+    mounts.sh("rm results/rest; mount -o remount,size=4m results")
+    output = mounts.run("figures/all", fails=True)  # and now the other disk
+    assert "figures/laptop/toy/" in output and "the disk is full" in output
+    assert litter(mounts.root) == []
+    mounts.sh("mount -o remount,size=4m figures")
+    mounts.run("figures/all")
+    assert digests(Checkout(mounts.root)) == digests(built)
+
+
+def test_a_read_only_folder_is_named_before_any_job(mounts):
+    for name in ("results", "figures", "logs", ".snakemake"):
+        mounts.sh(f"mkdir -p {name}; mount --bind {name} {name}; mount -o remount,ro,bind {name}")
+        output = mounts.run("figures/all", fails=True)
+        assert f"regimes: {mounts.folder}/{name} cannot be written to" in output
+        assert "Traceback" not in output
+        mounts.sh(f"umount {name}")
+    assert not [*(mounts.root / "results").iterdir(), *(mounts.root / "figures").iterdir()]
+
+
+def test_a_read_only_folder_among_the_results_is_named_by_its_job(mounts):
+    there = f"{RUNS}/decays"
+    mounts.sh(f"mkdir -p {there}; mount --bind {there} {there}; mount -o remount,ro,bind {there}")
+    output = mounts.run(f"{there}/rate_1.nc", fails=True)
+    log = (mounts.root / "logs/laptop/toy/runs/decays/rate_1.log").read_text()
+    assert f"{there}/rate_1.nc cannot be written, in the folder {mounts.folder}/{there}" in log
+    assert "Read-only file system" in log and "Traceback" not in log + output
+    assert list((mounts.root / there).iterdir()) == []
+    mounts.sh(f"umount {there}")
+    mounts.run(f"{there}/rate_1.nc")
+    fits(mounts.root / there / "rate_1.nc")
+
+
+# --- Files that are not what was written ----------------------------------------------------------
+
+
+def rot(path: Path, damage: str) -> None:
+    """Damage a file as a disk does: its dates stay as they are."""
+    dates, content = path.stat(), bytearray(path.read_bytes())
+    if damage == "flip":
+        with xr.open_dataset(path) as dataset:
+            name = next(iter(dataset.data_vars))
+            number = dataset[name].values.ravel()[:1].tobytes()
+        content[content.index(number)] ^= 1
+    path.write_bytes({"flip": content, "truncate": content[:-200], "empty": b""}[damage])
+    os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+
+
+@pytest.mark.parametrize("damage", [("flip", "truncate"), ("empty", "flip")])
+def test_a_damaged_analysis_is_noticed_before_it_is_drawn(built, damage):
+    undisturbed, sources = digests(built), {}
+    for file, kind in zip((LAST, OTHER), damage, strict=True):
+        rot(built.root / file, kind)
+    rot(built.root / BATCH, "flip")
+    # What is drawn is not drawn again, so nothing reads the files.
+    assert built.changed(lambda: built.run("figures/all")) == set()
+    for name in ("fig1", "table1"):
+        sources[name] = (built.root / CODE / f"figures/{name}.py").read_text()
+        built.edit(f"{CODE}/figures/{name}.py", "return figure", "return figure  or 0")
+    before = built.state("figures")
+    output = built.run("figures/all", fails=True)
+    for file in (LAST, OTHER):
+        assert f"regimes: {file} is damaged" in output
+        assert (built.root / f"{file}.bad").exists() and not (built.root / file).exists()
+    after = built.state("figures")
+    assert all(after[name] == before[name] for name in after)  # none from damaged numbers
+    for name, text in sources.items():
+        (built.root / CODE / f"figures/{name}.py").write_text(text)
+    # The analysis of the damaged batch needs it; the batch is set aside and trained at the next.
+    assert f"regimes: {BATCH} is damaged" in built.run("figures/all", fails=True)
+    built.run("figures/all")
+    found = {n: d for n, d in digests(built).items() if not n.endswith(".bad")}
+    assert found == undisturbed
+
+
+def test_files_of_older_code_are_refused_however_new_they_look(built):
+    batch, kept = f"{RUNS}/decays/rate_1.nc", built.root / "kept"
+    kept.mkdir()
+    for file in (batch, OTHER):
+        shutil.copy(built.root / file, kept)
+    built.edit(f"{CODE}/helper.py", "start * np.exp", "2 * start * np.exp")
+    built.edit(f"{CODE}/analyses/other.py", "mean()", "mean() * 1.5")
+    built.run("figures/all")
+    right = digests(built)
+    for file in (batch, OTHER):
+        shutil.copyfile(kept / Path(file).name, built.root / file)
+    output = built.run("figures/all", fails=True)
+    for file in (batch, OTHER):
+        assert f"regimes: {file} was made by other code" in output
+    built.run("figures/all")
+    assert {n: d for n, d in digests(built).items() if not n.endswith(".bad")} == right
+
+    # Without Snakemake's records, files of any code would pass for current.
+    for file in (batch, OTHER):
+        shutil.copyfile(kept / Path(file).name, built.root / file)
+    shutil.rmtree(built.root / ".snakemake")
+    built.run("figures/all")
+    assert {n: d for n, d in digests(built).items() if not n.endswith(".bad")} == right
+    assert built.changed(lambda: built.run("figures/all")) == set()
+
+
+# --- Clocks and locks -----------------------------------------------------------------------------
+
+
+def date(root: Path, seconds: float) -> None:
+    for folder in ("results", "figures", "config", "src", ".snakemake"):
+        for path in (root / folder).rglob("*"):
+            os.utime(path, (seconds, seconds))
+
+
+@pytest.mark.parametrize("when", [86400.0, -40 * 365 * 86400.0])
+def test_dates_of_files_mislead_nothing(built, when):
+    undisturbed = digests(built)
+    date(built.root, time.time() + when)
+    locks = built.root / ".snakemake/locks"
+    locks.mkdir(exist_ok=True)
+    (locks / "0.input.lock").write_text("config/config.yaml\n")  # of a call that was killed
+    (locks / "0.output.lock").write_text(f"{BATCH}\n")
+    (built.root / ".snakemake/regimes.lock").write_text("99999\n")
+    assert built.changed(lambda: built.run("figures/all")) == set()
+    built.edit(f"{CODE}/analyses/other.py", "mean()", "mean() * 1.5")
+    touched = built.changed(lambda: built.run("figures/all"))
+    assert {OTHER, "figures/laptop/toy/table1.csv"} <= touched
+    assert not {name for name in touched if "/runs/" in name or "fig1" in name}
+    assert built.changed(lambda: built.run("figures/all")) == set()
+    built.edit(f"{CODE}/helper.py", "np.exp(-rate", "2 * np.exp(-rate")
+    assert BATCH in built.changed(lambda: built.run("figures/all"))
+    built.edit(f"{CODE}/helper.py", "2 * np.exp(-rate", "np.exp(-rate")
+    built.edit(f"{CODE}/analyses/other.py", "mean() * 1.5", "mean()")
+    built.run("figures/all")
+    assert digests(built) == undisturbed
+    assert built.changed(lambda: built.run("figures/all")) == set()
+
+
+def test_intervals_are_not_those_of_the_wall_clock():
+    assert checkpoints.clock is time.monotonic
+
+
+def test_two_calls_for_different_targets_follow_one_another(fresh):
+    slow_down(fresh)
+    call = fresh.start("--cores", "1", BATCH)
+    wait_for(lambda: jobs_of(fresh.root))
+    other = f"{RUNS}/decays/rate_1.nc"
+    assert "another call of the pipeline is running" in fresh.run(other, fails=True)
+    call.communicate(timeout=120)
+    assert call.returncode == 0
+    fresh.run(other)
+    fits(fresh.root / BATCH)
+    fits(fresh.root / other)
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+
+def test_too_little_memory_is_one_message_and_no_file(fresh):
+    elsewhere = fresh.root.with_name("another_disk")  # results may be a link to a larger disk
+    elsewhere.mkdir()
+    (fresh.root / "results").symlink_to(elsewhere)
+    edit = "if settings[0].rate == 0.5:\n        np.ones(10**15)\n    start = ["
+    fresh.edit(f"{CODE}/experiments.py", "start = [", edit)
+    fresh.edit(
+        f"{CODE}/analyses/other.py", "mean = ", "import numpy\n    numpy.ones(10**15)\n    mean = "
+    )
+    output = fresh.run("figures/all", fails=True)
+    for name in ("runs/decays/rate_0p5", "other"):
+        log = (fresh.root / f"logs/laptop/toy/{name}.log").read_text()
+        message = log.splitlines()[-1]
+        assert message.startswith("regimes: not enough memory for this job (Unable to allocate")
+        assert "--cores 1" in message and "config/studies/" in message
+        assert message in output and "Traceback" not in log
+    assert not (elsewhere / "laptop/toy/other.nc").exists()
+    assert not (elsewhere / "laptop/toy/runs/decays/rate_0p5.nc").exists()
+    fits(elsewhere / "laptop/toy/runs/decays/rate_1.nc")
+    assert litter(elsewhere) == []

@@ -36,7 +36,7 @@ if workflow.is_main_process:
             CONFIG, requested, frozenset(r.name for r in workflow.rules)
         )
         if not only_looks:
-            folders.check_writable()
+            folders.check_writable(scales)
         FOLDER = None if only_looks else front.hold_folder()
         if not only_looks:
             folders.distrust(CONFIG, scales)

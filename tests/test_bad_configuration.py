@@ -243,9 +243,10 @@ def mutated(draw, text: str, changes: int = 2) -> str:
         if action == "delete":
             del inner[path[-1]]
         elif action == "replace" or isinstance(inner, list):
-            inner[path[-1]] = draw(odd_values)
+            inner[path[-1]] = copy.deepcopy(draw(odd_values))  # the next change may be within it
         elif action == "add":
-            inner[draw(odd_names)] = draw(st.one_of(odd_values, st.just(inner[path[-1]])))
+            value = draw(st.one_of(odd_values, st.just(inner[path[-1]])))
+            inner[draw(odd_names)] = copy.deepcopy(value)
         else:
             inner[draw(odd_names)] = inner.pop(path[-1])
         if not tree or not list(paths_of(tree)):

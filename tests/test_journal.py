@@ -104,6 +104,15 @@ def test_time_left_follows_from_the_pace_since_training_began(monkeypatch):
     assert found.remaining() == pytest.approx(30.0)  # 3 runs took 30 s, 3 are left
 
 
+def test_what_a_job_waits_for_is_told_until_it_trains(capsys):
+    with journal.kept(JOB):
+        journal.waiting("all GPUs are taken")
+        assert read()["waits"] == "all GPUs are taken"
+        journal.begun(2, "a GPU")
+        assert "waits" not in read()
+    assert capsys.readouterr().out == "all GPUs are taken\n"
+
+
 def test_outside_a_journal_nothing_is_kept():
     journal.begun(3, "one core")
     journal.program(3)

@@ -5,6 +5,6 @@
 for number; do
     job=.snakemake/cluster-generic/$number
     # If no process of it is left, its process id may be another's by now.
-    flock --nonblock "$job/lock" true || kill -TERM -- "-$(cat "$job/pid")"
+    flock --nonblock "$job/lock" true || kill -s TERM -- "-$(cat "$job/pid")"
 done 2> /dev/null
 exit 0

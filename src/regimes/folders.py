@@ -24,25 +24,30 @@ class NotWritable(Exception):
     """A folder that jobs write to takes no files; the message is for the user."""
 
 
-def check_writable(folders: Iterable[Path] = WRITTEN) -> None:
-    """Write to each folder and take it back.
+def check_writable(scales: Iterable[str]) -> None:
+    """Write to each folder and take it back; ask the system about those of the scales within.
 
     Raises
     ------
     NotWritable
         If a folder is read-only, belongs to others, or has no room.
     """
-    for folder in folders:
+    for folder in WRITTEN:
         probe = folder / f".probe.{os.getpid()}.tmp"
         try:
             folder.mkdir(exist_ok=True)
+            for left in folder.glob(".probe.*.tmp"):  # of a call that was killed
+                left.unlink(missing_ok=True)
             try:
-                with open(probe, "wb") as handle:
-                    handle.write(bytes(NEEDED))
+                probe.write_bytes(bytes(NEEDED))
             finally:
                 probe.unlink(missing_ok=True)
         except OSError as error:
             raise NotWritable(_explained(folder, error)) from None
+    for within in (path for each in WRITTEN for scale in scales for path in os.walk(each / scale)):
+        folder = Path(within[0])
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise NotWritable(_explained(folder, PermissionError(errno.EACCES, "no permission")))
 
 
 def _explained(folder: Path, error: OSError) -> str:

@@ -129,7 +129,7 @@ def train_batch(
         return found | {"hardware": provenance.describe(device), "trained": 0}
 
     if missing:
-        device = lease.gpu(device, f"{study}, {experiment}, {name}")
+        device = lease.gpu(device, f"{study}, {experiment}, {name}", journal.waiting)
         print(f"training {len(missing)} of {len(batch.runs)} runs on {device}", flush=True)
         journal.begun(len(missing), provenance.describe(device))
         module = importlib.import_module(f"regimes.studies.{study}.experiments")

@@ -78,6 +78,8 @@ class Journal:
         Where that program stands, once its loop runs.
     device : str
         What it trains on.
+    waits : str
+        What it waits for, empty once it trains.
     """
 
     path: Path
@@ -88,6 +90,7 @@ class Journal:
     begun: int = 0
     training: Training | None = None
     device: str = ""
+    waits: str = ""
 
     def __post_init__(self) -> None:
         """Remember what the files that are there were built from."""
@@ -140,6 +143,8 @@ class Journal:
         }
         if reason:
             found["reason"] = reason
+        if self.waits and state == "running":
+            found["waits"] = self.waits
         if self.total:
             found |= {"runs": self.total, "runs_done": self.passed}
             found["progress"] = round(self.progress(), 4)
@@ -270,7 +275,15 @@ def _lock(journal: Path) -> FileLock:
 def begun(total: int, device: str) -> None:
     """Note how many runs a training job trains, and on what."""
     if (journal := _CURRENT.get()) is not None:
-        journal.total, journal.device = total, device
+        journal.total, journal.device, journal.waits = total, device, ""
+        journal.write("running")
+
+
+def waiting(text: str) -> None:
+    """Print what the job waits for and note it until training begins."""
+    print(text, flush=True)
+    if (journal := _CURRENT.get()) is not None:
+        journal.waits = text
         journal.write("running")
 
 

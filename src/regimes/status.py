@@ -226,6 +226,9 @@ def _print(console: Console, reports: Sequence[Report]) -> None:
                 escape(f"{where} on {said.get('host')}"),
             )  # fmt: skip
         console.print(table)
+        for report in running:
+            if text := report.content.get("waits"):
+                console.print(f"    {escape(report.file)}: {escape(text)}")
     for report in reports:
         if report.state == "running":
             continue

@@ -15,9 +15,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_logger_plugin_rich import LogHandler as RichLogHandler
 
 # Said of every failure, whatever the reason.
-_ADVICE = re.compile(
-    r"(Detailed failure reason unavailable|For further error details see) .*", re.S
-)
+_ADVICE = re.compile(r"(Detailed failure reason unavailable|For further error details) .*", re.S)
 # What a scheduler writes between Snakemake's lines: limits that were exceeded, jobs cancelled.
 _SCHEDULER = re.compile(r"^(slurmstepd|slurmd|srun|sbatch): .*$", re.M)
 

@@ -19,17 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-NEEDED = (
-    "munged",
-    "slurmctld",
-    "slurmd",
-    "sbatch",
-    "srun",
-    "squeue",
-    "scancel",
-    "sinfo",
-    "setpriv",
-)
+NEEDED = "munged slurmctld slurmd sbatch srun squeue scancel scontrol sinfo setpriv".split()
 SYSTEM_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
 CONFIGURATION = """\

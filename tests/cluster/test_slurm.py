@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -127,7 +126,7 @@ def digests(place: Checkout) -> dict[str, str]:
     return {name: digest for name, (_, digest) in found.items() if name.endswith(kinds)}
 
 
-# --- A real study: jobs at once, one of them cancelled ----------------------------------------------
+# --- A real study: jobs at once, one of them cancelled --------------------------------------------
 
 FIGURE = "figures/smoke/giant_step/fig1.pdf"
 BATCH = "results/laptop/feature_strength/runs/loss_curves/depth_3.nc"
@@ -153,7 +152,7 @@ def submitted(cluster, tmp_path_factory) -> Submitted:
 
     def cancel(running: list[Job]) -> None:
         job = next((job for job in running if "loss_curves" in job["Comment"]), None)
-        if job and not cancelled and len(list(checkpoints.rglob("*.nc"))) > 0:
+        if job and not cancelled and list(checkpoints.glob("*.pt")):
             cluster.ask("scancel", job["JobId"])
             cancelled.append(job)
 
@@ -169,13 +168,9 @@ def test_targets_are_built_by_submitted_jobs(submitted):
     assert submitted.code == 0, submitted.output
     assert (submitted.place.root / FIGURE).stat().st_size > 0
     comments = {job["Comment"] for job in submitted.seen.jobs.values()}
-    assert any(
-        comment.startswith("rule_analyse_wildcards_smoke_giant_step") for comment in comments
-    )
-    assert {comment.split("_wildcards")[0] for comment in comments} == {
-        "rule_train_batch",
-        "rule_analyse",
-    }  # drawing is not worth a job
+    rules = {comment.split("_wildcards_")[0] for comment in comments}
+    assert rules == {"rule_train_batch", "rule_analyse"}  # drawing is not worth a job
+    assert "rule_train_batch_wildcards_laptop_feature_strength_loss_curves_depth_3" in comments
 
 
 def test_two_jobs_are_in_flight_at_once(submitted):
@@ -197,7 +192,7 @@ def test_a_cancelled_job_is_told_of_and_gone_on_with(submitted):
     assert f"SLURM-job '{job['JobId']}' failed, SLURM status is: 'CANCELLED'" in submitted.output
     assert "Traceback" not in submitted.output
     log = submitted.place.root / "logs/laptop/feature_strength/runs/loss_curves/depth_3.log"
-    assert "resuming at step" in log.read_text()
+    assert "checkpoints of this batch hold" in log.read_text()
 
 
 def test_results_have_the_bytes_of_a_local_run(submitted, tmp_path):
@@ -212,7 +207,7 @@ def test_nothing_is_left_of_jobs_that_succeeded(submitted):
     assert not list((submitted.place.root / "results").rglob("*.partial"))
 
 
-# --- GPUs -------------------------------------------------------------------------------------------
+# --- GPUs -----------------------------------------------------------------------------------------
 
 
 def add_gpu_scale(root: Path) -> None:
@@ -231,13 +226,15 @@ def test_each_training_job_has_a_gpu_of_its_own(cluster, tmp_path):
         output, _ = call.communicate(timeout=300)
     assert call.returncode == 0, output
     assert (place.root / "figures/gpu/all").exists()
-    asked = {(j["Comment"].split("_wildcards")[0], j.get("TresPerJob")) for j in seen.jobs.values()}
+    asked = {
+        (j["Comment"].split("_wildcards_")[0], j.get("TresPerJob")) for j in seen.jobs.values()
+    }
     assert asked == {("rule_train_batch", "gres:gpu:1"), ("rule_analyse", None)}
     logs = sorted((place.root / "logs/gpu/toy/runs").rglob("*.log"))
     assert sorted(re.search(r"GPU (\w+)", log.read_text())[1] for log in logs) == ["0", "1"]
 
 
-# --- Snakemake is killed, its jobs are not -----------------------------------------------------------
+# --- Snakemake is killed, its jobs are not --------------------------------------------------------
 
 
 def test_a_job_left_behind_and_its_successor_do_not_train_the_same(cluster, tmp_path):
@@ -254,9 +251,6 @@ def test_a_job_left_behind_and_its_successor_do_not_train_the_same(cluster, tmp_
     assert again.returncode == 0, output
     assert "training" not in log.read_text()  # the job that was left behind has done it
     assert left["JobId"] not in {job["JobId"] for job in cluster.jobs()}
-    shutil.copytree(
-        place.root, tmp_path / "local", ignore=shutil.ignore_patterns("results", ".snakemake")
-    )
-    local = Checkout(tmp_path / "local")
+    local = checkout(tmp_path / "local")
     local.run(target)
     assert digests(local) == digests(place)

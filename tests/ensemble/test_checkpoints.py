@@ -404,7 +404,7 @@ def test_programs_of_other_settings_do_not_meet(job, capsys):
 
 def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(job, capsys, monkeypatch):
     @contextlib.contextmanager
-    def atomic(path):
+    def atomic(path, durable=True):
         raise OSError(28, "No space left on device")
         yield path
 

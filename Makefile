@@ -6,7 +6,7 @@ CORES ?= all
 SNAKEMAKE := .venv/bin/snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help figures smoke test lint verdicts lock clean
+.PHONY: help figures smoke test cluster lint verdicts lock clean
 
 help:
 	@echo "make figures               all figures at the default scale ($(SCALE))"
@@ -14,6 +14,7 @@ help:
 	@echo "make figures SCALE=name    smoke, laptop, images, gpu or paper"
 	@echo "make smoke                 every figure from tiny runs, in minutes"
 	@echo "make test                  the tests"
+	@echo "make cluster               the plugins for SLURM and other schedulers (docs/cluster.md)"
 	@echo "make lint                  the style checks"
 	@echo "make verdicts              compare claims of the laptop scale with docs/verdicts.csv"
 	@echo "make clean                 remove results, figures and logs"
@@ -34,8 +35,12 @@ else
 	$(SNAKEMAKE) figures/smoke/all
 endif
 
-test: .venv/installed
+# Tests of clusters find the plugins in .venv/cluster, apart from what all other calls import.
+test: .venv/cluster
 	.venv/bin/python -m pytest -q --dist loadgroup -n $(if $(filter all,$(CORES)),auto,$(CORES))
+
+cluster: .venv/installed
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps -r envs/cluster.lock
 
 lint: .venv/installed
 	.venv/bin/ruff check .
@@ -47,7 +52,7 @@ verdicts: .venv/installed
 
 # Versions as installed now; torch's CUDA packages and triton follow from torch itself.
 lock: .venv/installed
-	.venv/bin/pip freeze --all --exclude-editable | grep -viE '^(nvidia|cuda|triton|pip==|wheel==)' \
+	.venv/bin/pip freeze --all --exclude-editable | grep -viE '^(nvidia|cuda|triton|pip==|wheel==|snakemake-executor-plugin)' \
 		| sed 's/+cpu$$//' > envs/requirements.lock
 
 clean:
@@ -60,4 +65,8 @@ clean:
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install -q --disable-pip-version-check -r envs/requirements.lock
 	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/cluster: .venv/installed envs/cluster.lock
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $@ -r envs/cluster.lock
 	touch $@

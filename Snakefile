@@ -39,7 +39,9 @@ if workflow.is_main_process:
             folders.check_writable(scales)
         FOLDER = None if only_looks else front.hold_folder()
         if not only_looks:
-            folders.distrust(CONFIG, scales)
+            folders.date_back(scales)
+            if front.keeps_records():
+                folders.distrust(CONFIG, scales)
             front.clear_checkpoints(CONFIG, scales)
             front.limit_gpus(workflow, CONFIG, scales)
     except (ConfigError, front.AnotherCall, folders.NotWritable) as error:

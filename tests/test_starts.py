@@ -131,13 +131,42 @@ def test_jobs_hand_on_and_train_anew_from_another_start(edited, capsys):
     train(config, "mlp_pretrain_reheat")
     assert "training" not in capsys.readouterr().out
     other = edited(("stages: [[0.1, 20]]", "stages: [[0.1, 21]]"))
-    with pytest.raises(jobs.Changed, match="the start point pretrained changed"):
+    path = Path(paths.start("smoke", STUDY, "pretrained"))
+    with pytest.raises(store.BadFile, match="pretrained.nc was made by other code or from other"):
         train(other, "mlp_pretrain_reheat")
+    assert not path.exists() and path.with_name("pretrained.nc.bad").exists()
     train(other, "mlp_pretrain")
     jobs.hand_on(other, "smoke", STUDY, "pretrained")
     again = train(other, "mlp_pretrain_reheat")
     assert "training 1 of 1 runs" in capsys.readouterr().out
     assert not np.array_equal(resumed["weights"], again["weights"])
+
+    for damaged in (b"", path.read_bytes()[:-300]):
+        batch = Path(paths.batch("smoke", STUDY, "mlp_pretrain_reheat", again.attrs["batch"]))
+        batch.unlink(missing_ok=True)
+        path.write_bytes(damaged)
+        with pytest.raises(store.BadFile, match="pretrained.nc is damaged"):
+            train(other, "mlp_pretrain_reheat")
+        assert not path.exists() and not batch.exists()
+        jobs.hand_on(other, "smoke", STUDY, "pretrained")
+
+
+def test_batches_of_other_code_or_other_runs_are_refused(edited, monkeypatch):
+    config = edited(("stages: [[0.1, 300], [0.02, 200], [0.005, 100]]", "stages: [[0.1, 5]]"))
+    train(config, "mlp_pretrain")
+    (name,) = plan.batches(config, STUDY, "mlp_pretrain", "smoke")
+    path = Path(paths.batch("smoke", STUDY, "mlp_pretrain", name))
+    content = path.read_bytes()
+    other = edited(("stages: [[0.1, 5]]", "stages: [[0.1, 6]]"))
+    with pytest.raises(store.BadFile, match="made by other code or from other runs"):
+        jobs.read_experiment(other, "smoke", STUDY, "mlp_pretrain")
+    assert not path.exists()
+    path.write_bytes(content)
+    jobs.read_experiment(config, "smoke", STUDY, "mlp_pretrain")
+    monkeypatch.setattr(plan, "train_fingerprint", lambda *_: "other")
+    with pytest.raises(store.BadFile, match="made by other code or from other runs"):
+        jobs.read_experiment(config, "smoke", STUDY, "mlp_pretrain")
+    assert not path.exists()
 
 
 def test_what_runs_do_not_have_cannot_be_kept(edited):

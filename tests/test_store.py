@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +115,92 @@ def test_failure_leaves_the_old_file_and_no_litter(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded"}
+
+
+@pytest.mark.parametrize("code", FULL)
+def test_text_without_room_is_one_message(code, tmp_path, monkeypatch):
+    def write(path, text, **_):
+        open(path, "w").close()
+        raise OSError(code, os.strerror(code))
+
+    (tmp_path / "a.txt").write_text("old")
+    monkeypatch.setattr(Path, "write_text", write)
+    with pytest.raises(store.CannotWrite) as caught:
+        store.write_text(tmp_path / "a.txt", "new")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'a.txt'} cannot be written")
+    assert f"the disk is full ({FULL[code]}; " in message and "MB are free" in message
+    assert message.endswith(
+        "make room there and run the same command again: what is finished is kept"
+    )
+    assert "\n" not in message and caught.value.errno == code
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("code", FULL)
+@pytest.mark.parametrize("error", [RuntimeError("NetCDF: HDF error"), PermissionError(13, "no")])
+def test_netcdf_without_room_is_the_same_message(error, code, tmp_path, monkeypatch):
+    """The library does not tell why: the system is asked."""
+
+    def write(self, path, **_):
+        Path(path).write_bytes(b"half")
+        raise error
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", write)
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    with pytest.raises(store.CannotWrite, match=f"a.nc cannot be .*disk is full .{FULL[code]};"):
+        store.write_netcdf(tmp_path / "a.nc", dataset(), {})
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: None)
+    with pytest.raises((RuntimeError, store.CannotWrite)) as caught:
+        store.write_netcdf(tmp_path / "a.nc", dataset(), {})
+    assert "disk is full" not in str(caught.value)  # there is room: it is something else
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EIO])
+def test_a_folder_that_takes_no_files_is_named(code, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(store.CannotWrite, match=re.escape(f"in the folder {tmp_path}: ")) as caught:
+        store.write_text(tmp_path / "a.txt", "new")
+    assert os.strerror(code) in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("NetCDF: Memory allocation (malloc) failure"),
+              OSError(errno.EMFILE, "Too many open files"), OSError(errno.EIO, "I/O error")],
+)  # fmt: skip
+def test_what_the_machine_lacks_is_no_damage(error, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise error
+
+    path = tmp_path / "a.nc"
+    store.write_netcdf(path, dataset(), {})
+    monkeypatch.setattr(xr, "open_dataset", refuse)
+    with pytest.raises(type(error)):
+        store.read_netcdf(path)
+    assert path.exists()
+
+
+def test_a_damaged_file_that_must_stay_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    path = tmp_path / "a.nc"
+    path.write_bytes(b"")
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(store.BadFile, match="is damaged .* cannot be set aside .Read-only.*Remove"):
+        store.read_netcdf(path)
 
 
 def test_leftovers_of_dead_processes_are_removed(tmp_path):

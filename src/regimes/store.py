@@ -12,6 +12,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -282,6 +283,7 @@ def read_netcdf(path: Path | str, wanted: Collection[str] | None = None) -> xr.D
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     try:
+        _check_size(path)
         with xr.open_dataset(path, engine="netcdf4", cache=False) as handle:
             if wanted is None:
                 handle.load()
@@ -298,6 +300,28 @@ def read_netcdf(path: Path | str, wanted: Collection[str] | None = None) -> xr.D
             raise
         raise set_aside(path, f"is damaged ({error})") from None
     return dataset
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a file whose variables would take more bytes than it holds: it is not compressed.
+
+    Otherwise a damaged or crafted file of some kilobytes could fill the memory.
+
+    Raises
+    ------
+    ValueError
+        If they would.
+    """
+    import netCDF4
+
+    with netCDF4.Dataset(path) as handle:
+        claimed = sum(
+            math.prod(variable.shape) * np.dtype(variable.dtype).itemsize
+            for variable in handle.variables.values()
+            if variable.dtype is not str
+        )
+    if claimed > (held := path.stat().st_size):
+        raise ValueError(f"it claims {claimed} bytes of numbers and holds {held} bytes")
 
 
 def _is_no_damage(error: Exception) -> bool:

@@ -122,6 +122,18 @@ def count_gpus() -> int:
     return len(list(itertools.takewhile(known, entries)))
 
 
+def keeps_records() -> bool:
+    """Whether Snakemake keeps a file for each output, which tells what it was made from.
+
+    Not with ``--drop-metadata``, nor with a database in their place.
+    """
+    arguments = _arguments()
+    backend = getattr(arguments, "persistence_backend", None)
+    return not getattr(arguments, "drop_metadata", False) and (
+        str(getattr(backend, "name", backend) or "file").lower() == "file"
+    )
+
+
 def hold_folder() -> IO[str]:
     """Lock this folder until the process ends and clear locks of dead calls.
 

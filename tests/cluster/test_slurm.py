@@ -254,3 +254,13 @@ def test_a_job_left_behind_and_its_successor_do_not_train_the_same(cluster, tmp_
     local = checkout(tmp_path / "local")
     local.run(target)
     assert digests(local) == digests(place)
+
+
+def test_an_interrupted_call_cancels_its_jobs(cluster, tmp_path):
+    place = checkout(tmp_path / "place")
+    call = submit(cluster, place, "results/smoke/toy/runs/decays/rate_1.nc", TOY_PAUSE="60")
+    wait_for(cluster.jobs)
+    call.send_signal(signal.SIGINT)
+    output, _ = call.communicate(timeout=60)
+    assert call.returncode != 0, output
+    wait_for(lambda: not cluster.jobs(), 10)

@@ -46,7 +46,14 @@ class Mounts:
     def __init__(self, root: Path) -> None:
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         self._holder = subprocess.Popen(
-            ["unshare", "--mount", *user, "sh", "-c", "echo ready; exec cat"],
+            [
+                "unshare",
+                "--mount",
+                *user,
+                "sh",
+                "-ec",
+                "mount -t tmpfs x /mnt; echo ready; exec cat",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -70,8 +77,7 @@ class Mounts:
             text=True,
             check=False,
         )
-        if done.returncode:
-            pytest.skip(f"cannot mount: {done.stderr.strip()}")
+        assert done.returncode == 0, done.stderr
 
     def run(self, *targets: str, fails: bool = False) -> str:
         return self._call([SNAKEMAKE, "--cores", "2", *targets], fails)
@@ -143,7 +149,7 @@ def test_a_full_disk_ends_in_one_message_and_with_room_the_same_call_completes(m
     assert "Traceback" not in output and time.monotonic() - began < 60
 
     mounts.sh("rm results/rest; mount -o remount,size=4m results")
-    mounts.sh("mount -t tmpfs -o size=68k tmpfs figures")
+    mounts.sh("mkdir -p figures; mount -t tmpfs -o size=68k tmpfs figures")
     output = mounts.run("figures/all", fails=True)  # and now the other disk
     assert "figures/laptop/toy/" in output and "the disk is full" in output
     assert litter(mounts.root) == []
@@ -185,12 +191,11 @@ def rot(path: Path, damage: str) -> None:
     os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
 
 
-@pytest.mark.parametrize("damage", [("flip", "truncate"), ("empty", "flip")])
-def test_a_damaged_analysis_is_noticed_before_it_is_drawn(built, damage):
+def test_a_damaged_analysis_is_noticed_before_it_is_drawn(built):
     undisturbed, sources = digests(built), {}
-    for file, kind in zip((LAST, OTHER), damage, strict=True):
-        rot(built.root / file, kind)
-    rot(built.root / BATCH, "flip")
+    rot(built.root / LAST, "flip")
+    rot(built.root / OTHER, "empty")
+    rot(built.root / BATCH, "truncate")
     # What is drawn is not drawn again, so nothing reads the files.
     assert built.changed(lambda: built.run("figures/all")) == set()
     for name in ("fig1", "table1"):
@@ -247,21 +252,29 @@ def date(root: Path, seconds: float) -> None:
             os.utime(path, (seconds, seconds))
 
 
-@pytest.mark.parametrize("when", [86400.0, -40 * 365 * 86400.0])
-def test_dates_of_files_mislead_nothing(built, when):
+def test_dates_of_files_mislead_nothing(built):
     undisturbed = digests(built)
-    date(built.root, time.time() + when)
+    date(built.root, time.time() + 86400)  # the clock was set back by a day
     locks = built.root / ".snakemake/locks"
     locks.mkdir(exist_ok=True)
     (locks / "0.input.lock").write_text("config/config.yaml\n")  # of a call that was killed
     (locks / "0.output.lock").write_text(f"{BATCH}\n")
     (built.root / ".snakemake/regimes.lock").write_text("99999\n")
-    assert built.changed(lambda: built.run("figures/all")) == set()
+    before = {name: digest for name, (_, digest) in built.state("results", "figures").items()}
+    assert "dated in the future" in built.run("figures/all")
+    after = {name: digest for name, (_, digest) in built.state("results", "figures").items()}
+    assert before == after
+    date(built.root, time.time() + 86400)
     built.edit(f"{CODE}/analyses/other.py", "mean()", "mean() * 1.5")
     touched = built.changed(lambda: built.run("figures/all"))
-    assert {OTHER, "figures/laptop/toy/table1.csv"} <= touched
-    assert not {name for name in touched if "/runs/" in name or "fig1" in name}
-    assert built.changed(lambda: built.run("figures/all")) == set()
+    values = digests(built)
+    assert {OTHER, "figures/laptop/toy/table1.csv"} <= {
+        name for name in values if values[name] != undisturbed[name]
+    }
+    assert not {name for name in values if "fig1" in name and values[name] != undisturbed[name]}
+    assert touched and built.changed(lambda: built.run("figures/all")) == set()
+
+    date(built.root, time.time() - 40 * 365 * 86400)
     built.edit(f"{CODE}/helper.py", "np.exp(-rate", "2 * np.exp(-rate")
     assert BATCH in built.changed(lambda: built.run("figures/all"))
     built.edit(f"{CODE}/helper.py", "2 * np.exp(-rate", "np.exp(-rate")

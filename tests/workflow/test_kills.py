@@ -218,33 +218,50 @@ def wait_without_jobs(root: Path) -> None:
         time.sleep(0.05)
 
 
+WILD = "learning_rate_factor: 1.0e+12"
+DIVERGED = {
+    "constant_lr_divergence": ("0.75", "[0.5, 0.75]", "0.5", "error_constant"),
+    "error_vs_batch_he124": ("0.7", "[0.7, 1, 1.5, 2]", "[1, 1.5, 2]", "error"),
+}
+
+
 def test_a_run_that_diverges_is_marked_and_spares_the_others(smoke, tmp_path):  # noqa: F811
+    """Seed 1 of one batch exponent, in an experiment of a claim and in one that is drawn."""
     shutil.copytree(smoke.root, tmp_path / "wild", symlinks=True)
-    checkout = Checkout(tmp_path / "wild")
-    batch = "results/smoke/giant_step/runs/constant_lr_divergence/batch_exponent_0p75.nc"
-    old = store.read_netcdf(checkout.root / batch)
-    figure, twin = (checkout.root / f"figures/smoke/giant_step/figA1.{s}" for s in ("png", "pdf"))
-    before = figure.read_bytes()
-    checkout.edit(
-        "config/studies/giant_step.yaml",
-        "grids: [{batch_exponent: [0.5, 0.75], seeds: 2}]",
-        "grids: [{batch_exponent: 0.5, seeds: 2}, {batch_exponent: 0.75, seed: 0},"
-        " {batch_exponent: 0.75, seed: 1, learning_rate_factor: 1.0e+12}]",
-    )
-    checkout.run(str(figure.relative_to(checkout.root)), str(twin.relative_to(checkout.root)))
-    new = store.read_netcdf(checkout.root / batch)
-    assert list(new["seed"].values) == [0, 1]
-    step = int(new["diverged_at"].values[1])
-    assert int(new["diverged_at"].values[0]) == -1 and 1 <= step
-    error = new["test_error"].values
-    assert np.isnan(error[1, step:]).all() and np.isfinite(error[1, :step]).all()
-    for name in old.data_vars:
-        assert new[name].values[0].tobytes() == old[name].values[0].tobytes(), name
+    checkout, old = Checkout(tmp_path / "wild"), {}
+    figure, twin = (f"figures/smoke/giant_step/figA1.{suffix}" for suffix in ("png", "pdf"))
+    before = (checkout.root / figure).read_bytes()
+    for name, (wild, axis, rest, _) in DIVERGED.items():
+        old[name] = store.read_netcdf(checkout.root / batch_of(name, wild))
+        checkout.edit(
+            "config/studies/giant_step.yaml",
+            f"grids: [{{batch_exponent: {axis}, seeds: 2}}]",
+            f"grids: [{{batch_exponent: {rest}, seeds: 2}}, {{batch_exponent: {wild}, seed: 0}},"
+            f" {{batch_exponent: {wild}, seed: 1, {WILD}}}]",
+        )
+    checkout.run(figure, twin)
     analysis = store.read_netcdf(checkout.root / "results/smoke/giant_step/batch_exponent.nc")
-    drawn = analysis["error_constant"]
-    assert "last finite value once diverged" in drawn.attrs["long_name"]
-    held = drawn.sel(constant_exponent=0.75, seed=1).values
-    assert np.isfinite(held).all() and (held[step:] == held[step - 1]).all()
-    assert figure.read_bytes() != before
+    for name, (wild, _, _, variable) in DIVERGED.items():
+        new = store.read_netcdf(checkout.root / batch_of(name, wild))
+        assert list(new["seed"].values) == [0, 1]
+        calm, step = map(int, new["diverged_at"].values)
+        assert calm == -1 and 1 <= step < new.sizes["step"], name
+        error = new["test_error"].values
+        assert np.isnan(error[1, step:]).all() and np.isfinite(error[1, :step]).all()
+        for each in old[name].data_vars:
+            assert new[each].values[0].tobytes() == old[name][each].values[0].tobytes(), each
+        own = {"constant_exponent": float(wild), "batch_exponent": float(wild), "target": "he124"}
+        shown = analysis[variable].sel(seed=1)
+        shown = shown.sel({dim: own[dim] for dim in shown.dims if dim in own})
+        assert np.isfinite(shown.values).all()
+        assert (shown.values[step:] == shown.values[step - 1]).all()  # its last finite error
+    said = analysis["error_constant"].attrs["long_name"]
+    assert "last finite value once diverged" in said
+    assert (checkout.root / figure).read_bytes() != before
     log = (checkout.root / "logs/smoke/giant_step/figA1.log").read_text()
     assert "Warning" not in log and "Traceback" not in log
+
+
+def batch_of(experiment: str, exponent: str) -> str:
+    name = f"batch_exponent_{exponent.replace('.', 'p')}"
+    return f"results/smoke/giant_step/runs/{experiment}/{name}.nc"

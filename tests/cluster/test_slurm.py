@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -98,11 +100,21 @@ def cluster() -> Iterator[Cluster]:
         yield Cluster(found)
 
 
+def plugins() -> dict[str, str]:
+    """Environment in which Snakemake finds the plugins: not all its calls need to import them."""
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm"):
+        return {}
+    apart = Path(sys.prefix, "cluster")
+    if not apart.exists():
+        pytest.skip("the plugins for clusters are not installed (make .venv/cluster)")
+    return {"PYTHONPATH": str(apart)}
+
+
 def checkout(root: Path, prepare: Callable[[Path], None] = add_toy) -> Checkout:
     root.mkdir()
     copy_code(root)
     prepare(root)
-    return Checkout(root)
+    return Checkout(root, plugins())
 
 
 def submit(cluster: Cluster, place: Checkout, *targets: str, **variables: str):

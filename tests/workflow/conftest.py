@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -23,11 +23,12 @@ class Checkout:
     """A copy of the repository's code in which tests edit, run and look."""
 
     root: Path
+    variables: dict[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: str, **options) -> subprocess.Popen:
         """Start snakemake with a bare PATH and no activated environment."""
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.root), "COLUMNS": "200"}
-        environment |= options.pop("environment", {})
+        environment |= self.variables | options.pop("environment", {})
         return subprocess.Popen(
             [str(SNAKEMAKE), *arguments],
             cwd=self.root,

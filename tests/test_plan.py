@@ -270,7 +270,12 @@ def test_numeric_policy_is_part_of_what_results_depend_on(
     file, old, new, changes, tmp_path, monkeypatch
 ):
     def forget():
-        caches = (fingerprint._tree, fingerprint.imports, fingerprint._module_digest, plan._fingerprint)
+        caches = (
+            fingerprint._tree,
+            fingerprint.imports,
+            fingerprint._module_digest,
+            plan._fingerprint,
+        )
         for cached in caches:
             cached.cache_clear()
 

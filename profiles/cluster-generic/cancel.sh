@@ -5,6 +5,10 @@
 for number; do
     job=.snakemake/cluster-generic/$number
     # If no process of it is left, its process id may be another's by now.
-    flock --nonblock "$job/lock" true || kill -s TERM -- "-$(cat "$job/pid")"
+    flock --nonblock "$job/lock" true && continue
+    kill -s TERM -- "-$(cat "$job/pid")"
+    # As schedulers do: what has not ended after a while is killed. Snakemake waits only two seconds.
+    setsid sh -c 'sleep 5; flock --nonblock "$1/lock" true || kill -s KILL -- "-$(cat "$1/pid")"' \
+        cancel "$job" > /dev/null < /dev/null &
 done 2> /dev/null
 exit 0

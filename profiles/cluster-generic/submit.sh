@@ -20,7 +20,7 @@ number=${job##*/}
 exec 9> "$job/lock"
 flock 9
 # A session of its own, so that cancel.sh reaches all of its processes.
-setsid timeout --kill-after=30 "${minutes}m" sh -c '"$1"; echo $? > "$2/ended"' \
+setsid timeout --signal=KILL "${minutes}m" sh -c '"$1"; echo $? > "$2/ended"' \
     job "$script" "$job" > "logs/cluster-generic/$name.$number.log" 2>&1 < /dev/null &
 echo $! > "$job/pid"
 echo "$number"

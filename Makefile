@@ -56,7 +56,7 @@ lock: .venv/installed
 		| sed 's/+cpu$$//' > envs/requirements.lock
 
 clean:
-	find results figures -mindepth 1 -not -name README.md -delete
+	find -H results figures -mindepth 1 -not -name README.md -delete
 	rm -rf logs
 
 .venv/installed: envs/requirements.lock pyproject.toml

@@ -10,7 +10,9 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 ROOT = workflow.basedir
-PYTHON = shlex.quote(sys.executable)
+# Jobs end with the process that started them. The shell, in whose place Python comes, tells which
+# one that is: when Python asks, it may be gone already.
+PYTHON = f"env REGIMES_PARENT=$$:$PPID {shlex.quote(sys.executable)}"
 # Jobs use the code beside this file, wherever the package may also be installed.
 sys.path.insert(0, f"{ROOT}/src")
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -38,11 +40,12 @@ if workflow.is_main_process:
         if not only_looks:
             folders.check_writable(scales)
         FOLDER = None if only_looks else front.hold_folder()
-        if not only_looks:
+        if FOLDER is not None:
             folders.date_back(scales)
             if front.keeps_records():
                 folders.distrust(CONFIG, scales)
             front.clear_checkpoints(CONFIG, scales)
+        if not only_looks:
             front.limit_gpus(workflow, CONFIG, scales)
-    except (ConfigError, front.AnotherCall, folders.NotWritable) as error:
+    except (ConfigError, front.AnotherCall, folders.NotWritable, OSError) as error:
         stop(error)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -44,6 +46,7 @@ def wait_for(condition, seconds=30.0):
         (("analyse", "smoke", "toy", "last"), "logs/smoke/toy/last.json"),
         (("draw", "smoke", "toy", "fig1"), "logs/smoke/toy/fig1.json"),
         (("judge", "smoke", "toy"), "logs/smoke/toy/claims.json"),
+        (("make", "mnist1m"), "logs/data/mnist1m.json"),
     ],
 )
 def test_a_journal_lies_beside_the_log_of_its_job(job, file):
@@ -80,9 +83,8 @@ def test_a_heartbeat_tells_of_steps_and_runs_and_the_time_that_is_left(monkeypat
         told = journal.training(100, 4)
         told.step, told.alive = 10, 3
         wait_for(lambda: read().get("step") == 10)
-        assert "remaining_seconds" not in read()  # no pace yet
         told.step = 50
-        wait_for(lambda: "remaining_seconds" in read())
+        wait_for(lambda: read().get("step") == 50)
         found = read()
         assert (found["runs"], found["runs_done"], found["alive"], found["of"]) == (8, 0, 3, 4)
         assert found["progress"] == pytest.approx(0.25)
@@ -94,14 +96,51 @@ def test_a_heartbeat_tells_of_steps_and_runs_and_the_time_that_is_left(monkeypat
         assert "step" not in read()
 
 
-def test_time_left_follows_from_the_pace_since_training_began(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(journal, "clock", lambda: now[0])
-    found = journal.Journal(FILE, JOB, total=10)
-    found.passed = 4  # read back from a checkpoint: no pace follows from it
-    assert found.remaining() is None
-    now[0], found.passed = 30.0, 7
-    assert found.remaining() == pytest.approx(30.0)  # 3 runs took 30 s, 3 are left
+@pytest.fixture
+def now(monkeypatch):
+    time = [0.0]
+    monkeypatch.setattr(journal, "clock", lambda: time[0])
+    return time
+
+
+def test_time_left_follows_from_the_pace_since_training_began(now):
+    with journal.kept(JOB) as found:
+        journal.begun(10, "one core")
+        for _ in range(2):  # read back from checkpoints: no pace follows from them
+            journal.program(2)
+            journal.passed(2)
+        now[0] = 5.0
+        journal.program(6)
+        told = journal.training(100, 6)
+        assert found.remaining() is None
+        now[0], told.step = 35.0, 50
+        assert found.remaining() == pytest.approx(30.0)  # 3 runs took 30 s, 3 are left
+
+
+def test_time_left_after_resuming_within_a_program(now):
+    with journal.kept(JOB) as found:
+        journal.begun(2, "one core")
+        journal.program(2)
+        told = journal.training(100, 2, 60)
+        assert found.progress() == pytest.approx(0.6)
+        assert found.remaining() is None
+        now[0], told.step = 10.0, 70
+        assert found.remaining() == pytest.approx(30.0)
+
+
+def test_stages_of_a_program_count_together(now):
+    with journal.kept(JOB) as found:
+        journal.begun(2, "one core")
+        journal.program(2)
+        journal.stages(300)
+        journal.training(100, 2, 100)  # known from a checkpoint
+        told = journal.training(100, 2)
+        assert found.progress() == pytest.approx(1 / 3)
+        now[0], told.step = 50.0, 50
+        assert found.remaining() == pytest.approx(150.0)
+        told.step = 100
+        journal.training(100, 2).step = 50
+        assert found.progress() == pytest.approx(250 / 300)
 
 
 def test_what_a_job_waits_for_is_told_until_it_trains(capsys):
@@ -125,7 +164,9 @@ def test_a_folder_that_cannot_be_written_stops_no_job(capsys):
     Path("logs").write_text("a file where the folder should be")
     with journal.kept(JOB):
         pass
-    assert capsys.readouterr().out.count("cannot be written") == 1
+    told = capsys.readouterr().out
+    assert told.count("no journal of this job") == 1
+    assert "logs/smoke/toy" in told and "None" not in told
 
 
 def test_the_job_number_of_a_scheduler_is_told(monkeypatch):
@@ -178,6 +219,27 @@ def test_a_killed_job_leaves_no_lock(other):
     with journal.kept(JOB):
         pass
     assert time.monotonic() - begun < 1
+
+
+def test_a_job_elsewhere_lives_as_long_as_it_renews_its_journal():
+    """Where locks do not reach from one machine to another, a free lock proves nothing."""
+    with journal.kept(JOB):
+        pass
+    said = {"host": "another-node", "updated": datetime.datetime.now(datetime.UTC).isoformat()}
+    assert journal.lives(FILE, said)
+    assert not journal.lives(FILE, said | {"host": platform.node()})
+    assert not journal.lives(FILE, said | {"updated": "2020-01-01T00:00:00+00:00"})
+
+
+def test_a_holder_that_is_silent_is_told_of_with_what_to_remove(other, monkeypatch, capsys):
+    monkeypatch.setattr(journal, "SILENT", -1.0)
+    killed = subprocess.Popen(["sh", "-c", f"sleep 3; kill -9 {other.pid}"])
+    with journal.held(FILE):
+        pass
+    killed.wait()
+    told = capsys.readouterr().out
+    assert "it has said nothing since" in told
+    assert ".snakemake/regimes/logs/smoke/toy/runs/decays/rate_1.lock" in told
 
 
 def test_other_jobs_do_not_wait(other):

@@ -12,6 +12,7 @@ import time
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # before numpy is imported: --cores must never change a byte
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # before netCDF is; see regimes.store
 
 # Jobs that keep a journal, and what names the files of one.
 PLACES = {
@@ -24,8 +25,15 @@ PLACES = {
 
 
 def _die_with_parent() -> None:
-    """End this process once the one that started it is gone."""
+    """End this process once the one that started it is gone, and at once if it is gone already.
+
+    The rules name the shell's process and its parent's. They count where this is that process, in
+    which Python took the shell's place: then another parent now means that the first is gone.
+    """
     parent = os.getppid()
+    process, _, named = os.environ.pop("REGIMES_PARENT", "").partition(":")
+    if process == str(os.getpid()) and named.isdecimal():
+        parent = int(named)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -113,12 +121,15 @@ def _forecast(config, a: argparse.Namespace) -> None:
     )
 
 
-def _planned(config, a: argparse.Namespace) -> None:
+def _planned(a: argparse.Namespace) -> None:
     """Run a job that keeps a journal."""
+    from regimes import config as configuration
     from regimes import jobs, journal, origins
 
     places = [getattr(a, name) for name in PLACES[a.job]]
     with journal.kept((a.job, *places)):
+        # Only now: it may have changed while the job waited for another to end.
+        config = configuration.load(a.root)
         journal.built_from(origins.facts(config, a.job, *places))
         if a.job == "train":
             jobs.train_batch(config, *places, a.digest, a.code)
@@ -130,12 +141,6 @@ def _planned(config, a: argparse.Namespace) -> None:
             jobs.judge(config, *places, a.code, a.digest)
         else:
             jobs.draw(config, *places, a.code, a.digest)
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Whether memory is what was missing; torch and netCDF say so by plain RuntimeErrors."""
-    texts = ("allocate memory", "memory allocation", "not enough memory", "out of memory")
-    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)
 
 
 def _refused(reason: object) -> int:
@@ -154,10 +159,11 @@ def main() -> int:
 
     a = arguments
     try:
-        config = configuration.load(a.root)
         if a.job in PLACES:
-            _planned(config, a)
-        elif a.job == "claims":
+            _planned(a)
+            return 0
+        config = configuration.load(a.root)
+        if a.job == "claims":
             jobs.merge_claims(config, a.scale)
         elif a.job == "gallery":
             jobs.gallery(config, a.scale)
@@ -182,7 +188,7 @@ def main() -> int:
     except (configuration.ConfigError, store.BadFile, jobs.Changed, OSError) as error:
         return _refused(error)
     except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
+        if not store.lacks_memory(error):
             raise
         reason = f" ({error})" if str(error) else ""
         return _refused(

@@ -15,6 +15,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from regimes.config import ConfigError
+
 PACKAGE = "regimes"
 OUTSIDE = {
     f"{PACKAGE}.{name}"
@@ -38,7 +40,10 @@ def _tree(module: str) -> ast.Module:
     path = _file(module)
     if path is None:
         raise ModuleNotFoundError(f"no module {module} in {SOURCE}")
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    except SyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}; mend this line") from None
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):

@@ -6,11 +6,11 @@ Snakemake calls this before any job. Imports nothing heavy.
 from __future__ import annotations
 
 import base64
-import contextlib
 import errno
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -36,15 +36,10 @@ def check_writable(scales: Iterable[str]) -> None:
         If a folder is read-only, belongs to others, or has no room.
     """
     for folder in WRITTEN:
-        probe = folder / f".probe.{os.getpid()}.tmp"
         try:
             folder.mkdir(exist_ok=True)
-            for left in folder.glob(".probe.*.tmp"):  # of a call that was killed
-                left.unlink(missing_ok=True)
-            try:
-                probe.write_bytes(bytes(NEEDED))
-            finally:
-                probe.unlink(missing_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:  # gone with this call, even if killed
+                probe.write(bytes(NEEDED))
         except OSError as error:
             raise NotWritable(_explained(folder, error)) from None
     for within in (path for each in WRITTEN for scale in scales for path in os.walk(each / scale)):
@@ -76,14 +71,27 @@ def date_back(scales: Iterable[str]) -> int:
     -------
     int
         Number of files.
+
+    Raises
+    ------
+    NotWritable
+        If such a file cannot be dated: it may belong to another user.
     """
     now, found = time.time(), 0
     for folder in (Path(top, scale) for top in ("results", "figures") for scale in scales):
         for path in folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 if path.is_file() and path.stat().st_mtime > now:
                     os.utime(path, (now, now))
                     found += 1
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise NotWritable(
+                    f"{path.absolute()} is dated in the future and cannot be dated now "
+                    f"({error.strerror}); have its owner do so (touch), or put a copy of your own "
+                    "in its place"
+                ) from None
     if found:
         print(f"{found} files were dated in the future; they are dated now", file=sys.stderr)
     return found
@@ -106,6 +114,11 @@ def distrust(config: Config, scales: Iterable[str]) -> list[str]:
     -------
     list of str
         The files.
+
+    Raises
+    ------
+    NotWritable
+        If they cannot be marked.
     """
     found = []
     for scale in scales:
@@ -127,16 +140,25 @@ def distrust(config: Config, scales: Iterable[str]) -> list[str]:
             figures = plan.figures_at(config, scale, study)
             found += [f for name in figures for f in paths.figure_files(scale, study, name)]
             found.append(paths.study_claims(scale, study))
-    recorded, marked = _path_of("metadata"), _path_of("incomplete")
-    unknown = [each for each in found if os.path.exists(each) and not recorded(each).exists()]
-    for each in unknown:
-        mark = marked(each)
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(json.dumps({"external_jobid": None}), encoding="utf-8")
+    try:
+        recorded, marked = path_of("metadata"), path_of("incomplete")
+        unknown = [each for each in found if os.path.exists(each) and not recorded(each).exists()]
+        for each in unknown:
+            mark = marked(each)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.write_text(json.dumps({"external_jobid": None}), encoding="utf-8")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NotWritable(_explained(SNAKEMAKE, error)) from None
+        raise NotWritable(
+            f"{SNAKEMAKE.absolute()}: {error.filename} cannot be used ({error.strerror}); make "
+            "the folder and all in it your own (chown), or remove it: it holds records of "
+            "Snakemake's, and what is finished is kept without them"
+        ) from None
     return unknown
 
 
-def _path_of(subject: str) -> Callable[[str], Path]:
+def path_of(subject: str) -> Callable[[str], Path]:
     """Where Snakemake keeps what it knows of an output file."""
     folder = SNAKEMAKE / subject
     folder.mkdir(parents=True, exist_ok=True)

@@ -448,7 +448,10 @@ def make_data(config: Config, name: str, device: str = "", epochs: int | None = 
     if name in plan.GENERATED:
         folder = files.folder() / name
         try:
-            _generate(config, name, folder, device, epochs)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # Where the data are: calls of other folders make them there too.
+            with journal.kept(("make", name), folder.with_name(f".{name}.lock")):
+                _generate(config, name, folder, device, epochs)
         except OSError as error:
             raise ConfigError(
                 f"make: {folder.absolute()} cannot be written to ({error.strerror or error}); make "
@@ -488,7 +491,7 @@ def _generate(config: Config, name: str, folder: Path, device: str, epochs: int 
     devices.set_policy()
     diffusion.allow_tf32()
     learned = images.load(source.test_of).train
-    chosen = lease.gpu(chosen, f"make {name}")
+    chosen = lease.gpu(chosen, f"make {name}", journal.waiting)
     diffusion.make(folder, learned.pixels, learned.label, source.test_of, settings, chosen)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 BEAT = 5.0  # seconds between two renewals
+SILENT = 120.0  # seconds after which a job that says nothing is taken for lost
 # Where schedulers tell a job its number.
 SCHEDULERS = {
     "SLURM_JOB_ID": "SLURM",
@@ -76,6 +77,8 @@ class Journal:
         Runs to train, trained, in the program that is being trained.
     training : Training or None
         Where that program stands, once its loop runs.
+    whole, before : int
+        Steps of all trainings of that program where it has several (0: one), of those behind it.
     device : str
         What it trains on.
     waits : str
@@ -89,6 +92,8 @@ class Journal:
     passed: int = 0
     begun: int = 0
     training: Training | None = None
+    whole: int = 0
+    before: int = 0
     device: str = ""
     waits: str = ""
 
@@ -98,26 +103,36 @@ class Journal:
         self._built = before.get("built", {}) if isinstance(before, dict) else {}
         self._started, self._began = _now(), clock()
         self._first: tuple[float, float] | None = None  # time and progress when training began
+        self._trains = False
         self._silent = False
         self._lock = threading.Lock()
 
     def progress(self) -> float:
         """Part of the training that is done, 0 to 1: runs count alike, within one its steps."""
-        here = self.training
-        part = here.step / here.steps if here is not None and here.steps else 0.0
+        here, part = self.training, 0.0
+        if here is not None:
+            part = (self.before + here.step) / max(self.whole, here.steps, 1)
         return min(1.0, (self.passed + self.begun * part) / self.total) if self.total else 0.0
+
+    def pace_from_here(self) -> None:
+        """Count the pace from now on: what was read from checkpoints is none."""
+        self._first = (clock(), self.progress())
+
+    def enter(self, training: Training) -> None:
+        """Begin a training, perhaps in its middle."""
+        if self.training is not None:
+            self.before += self.training.steps
+        self.training = training
+        resumed = 0 < training.step < training.steps
+        if resumed or not self._trains:
+            self.pace_from_here()
+        self._trains = self._trains or training.step < training.steps
 
     def remaining(self) -> float | None:
         """Seconds to the end at the pace so far, None while there is none."""
+        since, first = self._first or (0.0, 1.0)
         done = self.progress()
-        if self._first is None:
-            if done > 0:  # what a checkpoint gives is no pace
-                self._first = (clock(), done)
-            return None
-        since, first = self._first
-        if done <= first:
-            return None
-        return (clock() - since) * (1 - done) / (done - first)
+        return (clock() - since) * (1 - done) / (done - first) if done > first else None
 
     def content(self, state: str, reason: str = "") -> dict[str, Any]:
         """Plain data of the file.
@@ -163,7 +178,7 @@ class Journal:
                 store.write_json(self.path, self.content(state, reason), durable=False)
             except OSError as error:
                 if not self._silent:
-                    print(f"{self.path} cannot be written: {error.strerror}", flush=True)
+                    print(f"no journal of this job: {error}", flush=True)
                 self._silent = True
 
 
@@ -183,16 +198,18 @@ def scheduled() -> str:
 
 
 @contextlib.contextmanager
-def kept(job: tuple[str, ...]) -> Iterator[Journal]:
+def kept(job: tuple[str, ...], lock_file: Path | None = None) -> Iterator[Journal]:
     """Keep the journal of a job and hold its lock, both until the block ends.
 
     Parameters
     ----------
     job
         Name and places, as `regimes.paths.journal` takes them.
+    lock_file
+        As for `held`.
     """
     path = Path(paths.journal(*job))
-    with held(path):
+    with held(path, lock_file):
         journal = Journal(path, job)
         token, ended = _CURRENT.set(journal), threading.Event()
         journal.write("running")
@@ -218,32 +235,80 @@ def kept(job: tuple[str, ...]) -> Iterator[Journal]:
 
 
 @contextlib.contextmanager
-def held(journal: Path) -> Iterator[None]:
+def held(journal: Path, lock_file: Path | None = None) -> Iterator[None]:
     """Hold the lock of a job; wait while another process does the same job.
 
     On a file system without such locks there is none.
+
+    Parameters
+    ----------
+    journal
+        Of the job: what it says tells who has the lock.
+    lock_file
+        Where the lock is, if not where those of this folder's jobs are.
     """
     from filelock import Timeout
 
-    lock = _lock(journal)
-    try:
+    lock, told, silent = _lock(journal, lock_file), False, False
+    while True:
         try:
-            lock.acquire(timeout=1.0)
+            lock.acquire(timeout=1.0, poll_interval=0.2)
+            break
         except Timeout:
             other = store.read_json(journal) or {}
-            where = other.get("scheduler") or f"process {other.get('pid')}"
-            print(
-                f"{where} on {other.get('host')}, which an earlier call has started, is still at "
-                "work on these files: waiting for its end",
-                flush=True,
-            )
-            lock.acquire(poll_interval=1.0)
-    except (OSError, NotImplementedError) as error:
-        print(f"no lock for this job ({error}): none other may do the same now", flush=True)
+            if not told:
+                print(
+                    f"{who(other)}, which an earlier call has started, is still at work on these "
+                    "files: waiting for its end",
+                    flush=True,
+                )
+            told = True
+            if silent is False and age(other.get("updated")) > SILENT:
+                print(
+                    f"it has said nothing since {other.get('updated')}; should its machine be "
+                    f"gone, remove {lock.lock_file}",
+                    flush=True,
+                )
+                silent = True
+        except (OSError, NotImplementedError) as error:
+            print(f"no lock for this job ({error}): let no other do the same now", flush=True)
+            break
     try:
         yield
     finally:
         lock.release()
+
+
+def who(content: Mapping[str, Any]) -> str:
+    """Process or number of a job and its host, from its journal."""
+    job = content.get("scheduler") or f"process {content.get('pid')}"
+    return f"{job} on {content.get('host')}"
+
+
+def age(time: object) -> float:
+    """Seconds since a time of a journal; infinite if it is none."""
+    try:
+        then = datetime.datetime.fromisoformat(str(time))
+        return abs((datetime.datetime.now(datetime.UTC) - then).total_seconds())
+    except (TypeError, ValueError):
+        return float("inf")
+
+
+def lives(path: Path, content: Mapping[str, Any]) -> bool:
+    """Whether a job that says it runs does so.
+
+    Parameters
+    ----------
+    path
+        Its journal.
+    content
+        What that says. On its own machine the lock tells; elsewhere it may be unknown here, so that
+        a job counts as alive as long as it renews its journal.
+    """
+    held = is_held(path)
+    if held is None or (held is False and content.get("host") != platform.node()):
+        return age(content.get("updated")) < SILENT
+    return held
 
 
 def is_held(journal: Path) -> bool | None:
@@ -262,10 +327,10 @@ def is_held(journal: Path) -> bool | None:
         return None
 
 
-def _lock(journal: Path) -> FileLock:
+def _lock(journal: Path, path: Path | None = None) -> FileLock:
     from filelock import FileLock  # the engine imports this module, and needs no lock
 
-    path = Path(".snakemake/regimes", journal.with_suffix(".lock"))
+    path = path or Path(".snakemake/regimes", journal.with_suffix(".lock"))
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     # A lock that is a mere file would outlive a killed job.
@@ -276,6 +341,7 @@ def begun(total: int, device: str) -> None:
     """Note how many runs a training job trains, and on what."""
     if (journal := _CURRENT.get()) is not None:
         journal.total, journal.device, journal.waits = total, device, ""
+        journal.pace_from_here()
         journal.write("running")
 
 
@@ -296,7 +362,13 @@ def built_from(facts: Mapping[str, str]) -> None:
 def program(runs: int) -> None:
     """Note that a program with so many runs begins."""
     if (journal := _CURRENT.get()) is not None:
-        journal.training, journal.begun = None, runs
+        journal.training, journal.begun, journal.whole, journal.before = None, runs, 0, 0
+
+
+def stages(steps: int) -> None:
+    """Note that the program consists of several trainings, of so many steps in all."""
+    if (journal := _CURRENT.get()) is not None:
+        journal.whole = steps
 
 
 def passed(runs: int) -> None:
@@ -306,9 +378,17 @@ def passed(runs: int) -> None:
         journal.passed += runs
 
 
-def training(steps: int, runs: int) -> Training:
-    """Begin a training of so many updates and runs; the loop sets what is returned."""
-    found = Training(steps, runs)
+def training(steps: int, runs: int, step: int = 0) -> Training:
+    """Begin a training of so many updates and runs; the loop sets what is returned.
+
+    Parameters
+    ----------
+    steps, runs
+        Of the training.
+    step
+        Updates that a checkpoint has done.
+    """
+    found = Training(steps, runs, step)
     if (journal := _CURRENT.get()) is not None:
-        journal.training = found
+        journal.enter(found)
     return found

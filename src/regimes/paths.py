@@ -48,16 +48,18 @@ def gallery(scale: str) -> str:
     return f"figures/{scale}/index.html"
 
 
-def journal(job: str, scale: str, *places: str) -> str:
+def journal(job: str, *places: str) -> str:
     """Journal of a job (JSON), beside its log.
 
     Parameters
     ----------
     job
-        ``train`` (places: study, experiment, batch), ``start``, ``analyse``, ``draw`` (study and
-        name) or ``judge`` (study).
+        ``train`` (places: scale, study, experiment, batch), ``start``, ``analyse``, ``draw``
+        (scale, study, name), ``judge`` (scale, study) or ``make`` (data set).
     """
-    study, *names = places
+    if job == "make":
+        return f"logs/data/{places[0]}.json"
+    scale, study, *names = places
     if job == "train":
         names = ["runs", *names]
     elif job == "start":

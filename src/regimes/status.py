@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from regimes import journal, origins, paths, plan, store
 from regimes.config import SCALES, Config, ConfigError, nearest
 
 LOG_LINES = 5  # of a failed job that are shown
-SILENT = 120.0  # seconds after which a job elsewhere that says nothing counts as ended
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,14 @@ def main(config: Config, scale: str, studies: Sequence[str] = ()) -> None:
         table.add_column(name, no_wrap=name != "of the others")
     reports: list[Report] = []
     for study in shown:
-        found = of_study(config, scale, study)
+        found = of_folder(config, Path("logs", scale, study))
         reports += found
         states = Counter(report.state for report in found)
         table.add_row(
             study, *counts(config, scale, study), str(states["running"]), str(states["failed"])
         )
     console.print(table)
-    _print(console, reports)
+    _print(console, [*reports, *of_folder(config, Path("logs/data"))])
 
 
 def counts(config: Config, scale: str, study: str) -> list[str]:
@@ -114,7 +112,9 @@ def _current(config: Config, jobs: Sequence[tuple[str, ...]]) -> str:
 
 
 def files_of(job: Sequence[str]) -> list[str]:
-    """Files that a job makes."""
+    """Files that a job makes; of a generated data set its name."""
+    if job[0] == "make":
+        return [f"data set {job[1]}"]
     kind, scale, study, *places = job
     if kind == "train":
         return [paths.batch(scale, study, *places)]
@@ -150,10 +150,10 @@ def state_of_batch(config: Config, scale: str, study: str, experiment: str, name
     return "done" if wanted <= there else "in part"
 
 
-def of_study(config: Config, scale: str, study: str) -> list[Report]:
-    """Jobs of a study that run, have failed or were stopped, by their journals."""
+def of_folder(config: Config, logs: Path) -> list[Report]:
+    """Jobs that run, have failed or were stopped, by their journals in a folder of logs."""
     found = []
-    for path in sorted(Path("logs", scale, study).rglob("*.json")):
+    for path in sorted(logs.rglob("*.json")):
         content = store.read_json(path)
         if not isinstance(content, dict) or content.get("state") not in ("running", "failed"):
             continue
@@ -161,7 +161,7 @@ def of_study(config: Config, scale: str, study: str) -> list[Report]:
         if not _is_planned(config, job):
             continue
         state = content["state"]
-        if state == "running" and not _lives(path, content):
+        if state == "running" and not journal.lives(path, content):
             state = "stopped"
         log = () if state == "running" else last_lines(path.with_suffix(".log"))
         found.append(Report(files_of(job)[0], state, content, log))
@@ -169,26 +169,13 @@ def of_study(config: Config, scale: str, study: str) -> list[Report]:
 
 
 def _is_planned(config: Config, job: Sequence[str]) -> bool:
+    if job[:1] == ["make"]:
+        return job[1:2] != [] and job[1] in plan.GENERATED
     try:
         origins.facts(config, *job)
     except (ConfigError, KeyError, TypeError, ValueError, ModuleNotFoundError):
         return False
     return True
-
-
-def _lives(path: Path, content: dict[str, Any]) -> bool:
-    held = journal.is_held(path)
-    if held is not None:
-        return held
-    return _age(content.get("updated", "")) < SILENT
-
-
-def _age(time: str) -> float:
-    try:
-        then = datetime.datetime.fromisoformat(time)
-    except (TypeError, ValueError):
-        return float("inf")
-    return abs((datetime.datetime.now(datetime.UTC) - then).total_seconds())
 
 
 def last_lines(log: Path, count: int = LOG_LINES) -> tuple[str, ...]:
@@ -212,18 +199,17 @@ def duration(seconds: float | None) -> str:
 def _print(console: Console, reports: Sequence[Report]) -> None:
     running = [report for report in reports if report.state == "running"]
     if running:
-        table = Table("running", "runs", "step", "alive", "for", "left", "where", box=None)
+        table = Table("running", "trained", "step", "alive", "for", "left", "where", box=None)
         table.columns[0].overflow = "fold"
         for report in running:
             said = report.content
-            runs = f"{said['runs_done']} of {said['runs']}" if "runs" in said else ""
+            runs = f"{said['runs_done']} of {said['runs']} runs" if "runs" in said else ""
             step = f"{said['step']} of {said['steps']}" if "step" in said else ""
             alive = f"{said['alive']} of {said['of']}" if "alive" in said else ""
             left = duration(said.get("remaining_seconds")) if runs else ""
-            where = said.get("scheduler") or f"process {said.get('pid')}"
             table.add_row(
                 escape(report.file), runs, step, alive, duration(said.get("seconds")), left,
-                escape(f"{where} on {said.get('host')}"),
+                escape(journal.who(said)),
             )  # fmt: skip
         console.print(table)
         for report in running:

@@ -14,11 +14,17 @@ import hashlib
 import json
 import math
 import os
+import platform
 import re
 import shutil
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+# HDF5 takes locks of its own on files, which some file systems lack; files here are replaced, never
+# changed, so that the locks protect nothing.
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 
 import numpy as np
 import xarray as xr
@@ -26,6 +32,7 @@ import xarray as xr
 SPARE = 2**20  # bytes that a file of results may need beside its values
 # What the system says when there is no room, or none for this user.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+LONGEST_HOST = 32  # characters of a machine's name within the name of a file
 
 
 class BadFile(Exception):
@@ -36,12 +43,37 @@ class CannotWrite(OSError):
     """A file that cannot be written where it belongs; the message is for the user."""
 
 
+class CannotRead(OSError):
+    """A file that the system does not let read, whatever is in it; the message is for the user."""
+
+
+def temporary_name(path: Path, pid: int | None = None) -> str:
+    """Name under which a process of this machine writes a file that is to have a given name.
+
+    Parameters
+    ----------
+    path
+        The file.
+    pid
+        Of the process, this one without it.
+    """
+    return f".{path.stem}.{_host()}.{pid or os.getpid()}.tmp{path.suffix}"
+
+
+def _host() -> str:
+    """Name of this machine as it can stand in the name of a file."""
+    name = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "unnamed"
+    short = len(name) <= LONGEST_HOST
+    return name if short else hashlib.sha256(name.encode()).hexdigest()[:LONGEST_HOST]
+
+
 @contextlib.contextmanager
 def atomic(path: Path | str, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it on success.
 
-    The temporary name carries the process id; leftovers of dead processes are
-    removed. Suffixes are kept, so that writers which look at them still work.
+    The temporary name carries machine and process; leftovers of dead processes of
+    this machine are removed: of others it cannot be known whether they live.
+    Suffixes are kept, so that writers which look at them still work.
     What is not ``durable`` may be lost if the machine stops, but never half there.
 
     Raises
@@ -50,7 +82,7 @@ def atomic(path: Path | str, durable: bool = True) -> Iterator[Path]:
         If there is no room, the folder is read-only, or the system refuses for another reason.
     """
     path = Path(path)
-    temporary = path.parent / f".{path.stem}.{os.getpid()}.tmp{path.suffix}"
+    temporary = path.parent / temporary_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
@@ -70,8 +102,8 @@ def atomic(path: Path | str, durable: bool = True) -> Iterator[Path]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files that dead processes have left for a path."""
-    for left in path.parent.glob(f".{path.stem}.*.tmp{path.suffix}"):
+    """Remove temporary files that dead processes of this machine have left for a path."""
+    for left in path.parent.glob(f".{path.stem}.{_host()}.*.tmp{path.suffix}"):
         found = re.fullmatch(r".*\.(\d+)\.tmp", left.stem)
         if found and not _alive(int(found.group(1))):
             left.unlink(missing_ok=True)
@@ -139,9 +171,8 @@ def _refusal(folder: Path, size: int) -> OSError | None:
 
     HDF5 tells that a file cannot be written, not why.
     """
-    probe = folder / f".probe.{os.getpid()}.tmp"
     try:
-        with open(probe, "wb") as handle:
+        with tempfile.TemporaryFile(dir=folder) as handle:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(handle.fileno(), 0, size)
             else:
@@ -151,8 +182,6 @@ def _refusal(folder: Path, size: int) -> OSError | None:
             os.fsync(handle.fileno())
     except OSError as error:
         return error
-    finally:
-        _discard(probe)
     return None
 
 
@@ -276,30 +305,70 @@ def read_netcdf(path: Path | str, wanted: Collection[str] | None = None) -> xr.D
     FileNotFoundError
         If there is no such file.
     BadFile
-        If it cannot be read or its checksum differs; the file is then renamed
-        to ``<name>.bad``.
+        If it is damaged or its checksum differs; the file is then renamed to
+        ``<name>.bad``.
+    CannotRead
+        If the system, not the file, is why it cannot be read; it stays.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     try:
-        _check_size(path)
-        with xr.open_dataset(path, engine="netcdf4", cache=False) as handle:
-            if wanted is None:
-                handle.load()
-            # Without a cache, what is not loaded passes through the check variable by variable.
-            if handle.attrs.get("sha256") != variables_digest(handle):
-                raise ValueError("the checksum differs")
-            others = [] if wanted is None else set(handle.data_vars) - set(wanted)
-            dataset = handle.drop_vars(others).load()
-        for name, variable in dataset.variables.items():
-            if variable.dtype.kind == "O":
-                dataset[name] = variable.astype(str)
+        return _checked(path, wanted)
     except Exception as error:
-        if _is_no_damage(error):
-            raise
+        _rule_out_system(path, error)
+    try:  # once more: a failure of a network disk may have passed
+        return _checked(path, wanted)
+    except Exception as error:
+        _rule_out_system(path, error)
         raise set_aside(path, f"is damaged ({error})") from None
+
+
+def _checked(path: Path, wanted: Collection[str] | None) -> xr.Dataset:
+    """Dataset as of `read_netcdf`; any error if it cannot be had."""
+    _check_size(path)
+    with xr.open_dataset(path, engine="netcdf4", cache=False) as handle:
+        if wanted is None:
+            handle.load()
+        # Without a cache, what is not loaded passes through the check variable by variable.
+        if handle.attrs.get("sha256") != variables_digest(handle):
+            raise ValueError("the checksum differs")
+        others = [] if wanted is None else set(handle.data_vars) - set(wanted)
+        dataset = handle.drop_vars(others).load()
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind == "O":
+            dataset[name] = variable.astype(str)
     return dataset
+
+
+def _rule_out_system(path: Path, error: Exception) -> None:
+    """Raise if the machine, not the file, may be why a file cannot be read.
+
+    Numbers of the system's errors are positive, those of netCDF negative; those say the same of a
+    damaged file and of a disk that fails, so that all of it is read once without netCDF.
+    """
+    if lacks_memory(error) or isinstance(error, FileNotFoundError):
+        raise error
+    if isinstance(error, OSError) and (error.errno or 0) > 0:
+        raise _cannot_read(path, error) from error
+    try:
+        with open(path, "rb") as handle:
+            while handle.read(SPARE):
+                pass
+    except FileNotFoundError:  # another job has set it aside
+        pass
+    except OSError as failure:
+        raise _cannot_read(path, failure) from error
+
+
+def _cannot_read(path: Path, error: OSError) -> CannotRead:
+    reason = error.strerror or str(error)
+    found = CannotRead(
+        f"{path} cannot be read: {reason}; it was left as it is: see to what keeps it from being "
+        "read and run the same command again"
+    )
+    found.errno = error.errno
+    return found
 
 
 def _check_size(path: Path) -> None:
@@ -324,14 +393,10 @@ def _check_size(path: Path) -> None:
         raise ValueError(f"it claims {claimed} bytes of numbers and holds {held} bytes")
 
 
-def _is_no_damage(error: Exception) -> bool:
-    """Whether the machine, not the file, is why it cannot be read.
-
-    Numbers of the system's errors are positive, those of netCDF negative.
-    """
-    if isinstance(error, OSError):
-        return (error.errno or 0) > 0
-    return isinstance(error, MemoryError) or "memory allocation" in str(error).lower()
+def lacks_memory(error: Exception) -> bool:
+    """Whether memory is what was missing; torch and netCDF say so by plain RuntimeErrors."""
+    texts = ("allocate memory", "memory allocation", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)
 
 
 def set_aside(path: Path | str, what: str) -> BadFile:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from regimes import origins, paths, plan, store, workflow
+from regimes import folders, origins, paths, plan, store, workflow
 from regimes.config import Config, ConfigError
 
 Job = tuple[str, ...]
@@ -32,6 +32,11 @@ WORK = {
 }
 # Facts that tell of what another job has made: if they differ, that job is the reason.
 HANDED_ON = ("batch ", "analysis ", "start point")
+# Why a file counts as not made, though it is there.
+SAID = {
+    "unfinished": "its job was killed before its end was noted",
+    "unrecorded": "Snakemake has no record of how it was made",
+}
 MOST_FILES = 6  # that are listed with one reason
 
 
@@ -108,10 +113,16 @@ def of(config: Config, scales: Iterable[str], rows: Iterable[Mapping[str, str]])
     """
     makers = {file: job for scale in scales for file, job in _makers(config, scale).items()}
     found: dict[Job, Pending] = {}
+    recorded, marked = folders.path_of("metadata"), folders.path_of("incomplete")
     for row in rows:
+        file = row["output_file"]
+        # Snakemake's summary leaves these out, which the next call makes again.
+        if Path(file).exists() and marked(file).exists():
+            row = {**row, "status": "unfinished", "plan": "update pending"}
+        elif Path(file).exists() and file in makers and not recorded(file).exists():
+            row = {**row, "status": "unrecorded", "plan": "update pending"}
         if row["plan"] == "no update":
             continue
-        file = row["output_file"]
         pending = found.setdefault(makers.get(file, ("other", file)), Pending(()))
         pending.job = makers.get(file, ("other", file))
         pending.files.append(file)
@@ -150,6 +161,7 @@ def _reasons(config: Config, pending: Pending) -> list[str]:
             found.append("it was damaged and set aside as .bad")
         elif job[0] != "other" or len(absent) < len(pending.files):
             found.append("the file is not there")
+    found += [SAID[status] for status in pending.statuses if status in SAID]
     if job[0] == "other":
         return sorted(set(found))
     journal = store.read_json(paths.journal(*job))
@@ -227,7 +239,9 @@ def told(target: str, pending: list[Pending]) -> list[str]:
                 lines.append(f"  and {len(files) - MOST_FILES} more")
             lines += [f"    - {text}" for text in texts]
     follow = Counter(each.job[0] for each in pending if not each.reasons)
-    if follow:
-        parts = [f"{follow[kind]} {work}" for kind, work in WORK.items() if follow[kind]]
+    parts = [f"{follow[kind]} {work}" for kind, work in WORK.items() if follow[kind]]
+    if any(SAID.keys() & each.statuses for each in pending):
+        parts.append("all that is made from files of killed jobs or without a record")
+    if parts:
         lines += ["", f"What follows from these: {', '.join(parts)}."]
     return lines

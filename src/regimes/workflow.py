@@ -24,7 +24,7 @@ from regimes.config import SCALES, WHOLE_SCALES, Config, ConfigError, nearest, s
 LOCK = Path(".snakemake/regimes.lock")
 # Commands that only look or tidy; they need no lock.
 _PASSIVE = (
-    "dryrun dag rulegraph filegraph d3dag summary detailed_summary lint report list_rules "
+    "dryrun dag rulegraph filegraph d3dag summary detailed_summary lint list_rules "
     "list_target_rules list_changes list_input_changes list_params_changes list_untracked "
     "unlock cleanup_metadata archive touch generate_unit_tests containerize print_compilation"
 ).split()
@@ -58,8 +58,10 @@ def command_line() -> tuple[frozenset[str], bool]:
     arguments = _arguments()
     if arguments is None:
         return frozenset(), True
-    passive = any(getattr(arguments, name, None) for name in _PASSIVE)
-    return frozenset(map(str, arguments.targets or ())), passive
+    passive = any(getattr(arguments, name, None) for name in _PASSIVE) or (
+        arguments.report and not getattr(arguments, "report_after_run", False)
+    )
+    return frozenset(map(str, arguments.targets or ())), bool(passive)
 
 
 def limit_gpus(workflow: Any, config: Config, scales: set[str]) -> int:
@@ -134,11 +136,17 @@ def keeps_records() -> bool:
     )
 
 
-def hold_folder() -> IO[str]:
+def hold_folder() -> IO[str] | None:
     """Lock this folder until the process ends and clear locks of dead calls.
 
     The kernel releases the lock however the process ends, so whoever gets it
     knows that Snakemake's own lock files are leftovers.
+
+    Returns
+    -------
+    file or None
+        What holds the lock. None on a file system without locks: then Snakemake's own counts, and
+        nothing may be done for which this call must be the only one.
 
     Raises
     ------
@@ -149,11 +157,19 @@ def hold_folder() -> IO[str]:
     handle = open(LOCK, "a+")  # noqa: SIM115 - held until the process ends
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):  # the answer depends on the file system
         handle.close()
         raise AnotherCall(
             "another call of the pipeline is running in this folder; wait for it or stop it"
         ) from None
+    except OSError as error:
+        handle.close()
+        print(
+            f"no lock for this folder ({error.strerror or error}): what killed calls have left is "
+            "not cleared; start no second call here",
+            file=sys.stderr,
+        )
+        return None
     for stale in Path(".snakemake/locks").glob("*"):
         stale.unlink(missing_ok=True)
     return handle

@@ -7,6 +7,8 @@ import errno
 import functools
 import hashlib
 import json
+import threading
+import time
 import types
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from regimes import jobs
+from regimes import jobs, journal
 from regimes.config import Config, ConfigError
 from regimes.data import diffusion, files, images, tasks
 from regimes.data.diffusion import Diffusion, Schedule, Training, draw, draw_part, guided, make
@@ -347,6 +349,7 @@ def test_uneven_batches_are_refused(tmp_path, changes):
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     """Data folder with a few images in place of MNIST; MNIST-1M is as small as `TOY`."""
+    monkeypatch.chdir(tmp_path)  # where the job keeps its journal
     folder = made_images.use(monkeypatch, tmp_path)
     made_images.expect(monkeypatch, "mnist", (40, 20))
     made_images.expect(monkeypatch, "mnist1m", archives=2)
@@ -389,12 +392,25 @@ def test_a_folder_that_cannot_be_written_to_gives_one_message(data, monkeypatch)
     for name in ("model.pt", "metadata.json"):  # parts made elsewhere
         (data / "mnist1m" / name).unlink()
 
-    def refuse(path, value):
+    def refuse(path, value, durable=True):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(diffusion.store, "write_json", refuse)
     with pytest.raises(ConfigError, match=r"mnist1m cannot be written to \(Permission denied\)"):
         jobs.make_data(CONFIG, "mnist1m", "cpu")
+
+
+def test_it_is_made_once_though_two_ask_for_it(data, capsys):
+    """As when a cluster job of a dead call is still at work on it."""
+    lock = data / ".mnist1m.lock"
+    waiting = threading.Thread(target=jobs.make_data, args=(CONFIG, "mnist1m", "cpu"))
+    with journal.held(Path("logs/data/mnist1m.json"), lock):
+        waiting.start()
+        time.sleep(2.5)
+        assert not (data / "mnist1m" / "metadata.json").exists()
+        assert "waiting for its end" in capsys.readouterr().out
+    waiting.join(timeout=60)
+    assert (data / "mnist1m" / "metadata.json").exists()
 
 
 def test_the_job_decodes_data_sets_ahead_of_time(data, monkeypatch, capsys):

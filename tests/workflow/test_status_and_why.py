@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from regimes import folders
 from tests.workflow.test_failures import BATCH, jobs_of, slow_down, wait_for
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -60,6 +63,19 @@ def test_without_journals_it_says_that_it_does_not_know(built):
     assert "its journal is gone" in built.regimes("why", BATCH)
 
 
+def test_files_of_killed_jobs_and_without_a_record_are_told_of(built):
+    marks = folders.SNAKEMAKE / "incomplete"
+    (mark := built.root / marks / base64.urlsafe_b64encode(BATCH.encode()).decode()).parent.mkdir(
+        parents=True, exist_ok=True
+    )
+    mark.write_text('{"external_jobid": null}')
+    assert "its job was killed" in built.regimes("why", BATCH)
+    shutil.rmtree(built.root / ".snakemake")
+    assert "Snakemake has no record" in built.regimes("why", BATCH)
+    built.edit(f"{CODE}/helper.py", "start * np.exp(", "start * * np.exp(")
+    assert "helper.py, line" in built.regimes("status", fails=True)
+
+
 def test_unknown_names_are_refused_with_the_nearest(built):
     assert "did you mean" in built.regimes("why", "figures/laptop/toy/fig9.png", fails=True)
     assert "laptop" in built.regimes("status", "laptopp", fails=True)
@@ -70,12 +86,12 @@ def test_running_killed_and_failed_jobs_are_told_apart(fresh):
     slow_down(fresh)
     call = fresh.start("--cores", "1", BATCH)
     job = wait_for(lambda: jobs_of(fresh.root))[0]
-    wait_for(lambda: "0 of 2" in fresh.regimes("status"))
-    running = fresh.regimes("status")
+    running = wait_for(lambda: "0 of 2 runs" in (told := fresh.regimes("status")) and told)
     assert row(running)[-2:] == ["1", "0"]
     assert f"process {job} on" in running
     os.kill(job, signal.SIGKILL)
     call.communicate(timeout=60)
+    assert "the file is not there" in fresh.regimes("why", BATCH)
     stopped = fresh.regimes("status")
     assert row(stopped)[-2:] == ["0", "0"]
     assert f"{BATCH} was killed or lost" in stopped

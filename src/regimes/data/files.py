@@ -298,12 +298,23 @@ def _size(size: int) -> str:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, so that one job does the work and the others wait."""
+    """Hold a lock file, so that one job does the work and the others wait.
+
+    On a file system without locks each does the work; files appear whole nevertheless.
+    """
     import filelock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path):
+    # A lock that is a mere file would outlive a killed job.
+    lock = filelock.FileLock(path, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        print(f"{path} cannot be locked ({error}): going on without a lock", flush=True)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 # ---------------------------------------------------------------- the cache

@@ -92,9 +92,7 @@ def interval() -> float:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether memory is what was missing; on a CPU torch raises a plain RuntimeError."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "allocate memory" in str(error) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or store.lacks_memory(error)
 
 
 @contextlib.contextmanager

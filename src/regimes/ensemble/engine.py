@@ -198,13 +198,14 @@ def train(
         return probe.train(network, update, stream, runs, observations, after)
     call = checkpoints.call()
     if call.result is not None:
+        journal.training(stream.steps, count, stream.steps)
         return Trained(**call.result)
     beside = _beside(network, observations)
     program = _Program(network, update, runs, after, call.state)
     record = _Record(count, stream.steps, observations, runs.gamma, after is not None, call.state)
     begun, batches = _begin(stream, beside, call.state)
     call.state = None
-    told = journal.training(stream.steps, count)
+    told = journal.training(stream.steps, count, begun)
     for step, (x, targets) in enumerate(batches, begun):
         told.step = step
         record.observe(step, program.state(step))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from regimes import lanes
+from regimes import journal, lanes
 from regimes.data.streams import BLOCK, GaussianRows, stream_seed
 from regimes.ensemble import probing
 from regimes.ensemble.batches import width_within
@@ -99,7 +99,9 @@ def _train_batch(runs: Sequence[GiantSteps], device: torch.device) -> dict[str, 
     nothing = torch.full_like(readout, torch.nan)
     steps = [_step_record(rows, nothing.unsqueeze(2), nothing[:, 0], teacher)]
 
+    told = journal.training(run.steps, len(runs))
     for step in range(1, run.steps + 1):
+        told.step = step - 1
         batch = _batch(runs, device, run.batch_size, "batch", step)
         labels, _ = _labels(runs, teacher, batch)
         if step == 1 and run.symmetric:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from regimes import journal
 from regimes.config import ConfigError
 from regimes.data.catalog import CATALOG
 from regimes.data.samples import SampledStream
@@ -129,6 +130,7 @@ def train_program(
     _check_stability(runs, start, solutions)
 
     network = _network(run, model, loss)
+    journal.stages(sum(steps for _, steps in run.schedule()))
     passed, offset = [], 0
     for number, (_, steps) in enumerate(run.schedule()):
         rates = [each.schedule()[number][0] for each in runs]

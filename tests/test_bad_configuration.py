@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,18 +65,28 @@ def toy(tmp_path_factory) -> Iterator[Path]:
 
 
 def in_time(seconds: float, action: Callable[[], Any]) -> Any:
-    """Result of a call that must return soon."""
+    """Result of a call that must return soon, by the processor's time: others may use it too."""
 
     def late(number, frame):
         raise AssertionError(f"still at it after {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         return action()
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def test_time_is_that_of_this_process_alone():
+    def work():
+        while True:
+            pass
+
+    in_time(0.1, lambda: time.sleep(0.3))
+    with pytest.raises(AssertionError, match="still at it after 0.1 s"):
+        in_time(0.1, work)
 
 
 def check_message(error: ConfigError, begins: tuple[str, ...]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import platform
 import re
 import tracemalloc
 from pathlib import Path
@@ -187,9 +189,64 @@ def test_what_the_machine_lacks_is_no_damage(error, tmp_path, monkeypatch):
     path = tmp_path / "a.nc"
     store.write_netcdf(path, dataset(), {})
     monkeypatch.setattr(xr, "open_dataset", refuse)
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error)) as caught:
         store.read_netcdf(path)
     assert path.exists()
+    if isinstance(error, OSError):
+        message = f"{path} cannot be read: {error.strerror}; it was left as it is"
+        assert str(caught.value).startswith(message) and caught.value.errno == error.errno
+
+
+HDF = OSError(-101, "NetCDF: HDF error")
+
+
+def test_a_disk_that_fails_is_not_taken_for_a_damaged_file(tmp_path, monkeypatch):
+    """NetCDF says the same of both: the system is asked."""
+
+    def refuse(*_, **__):
+        raise HDF
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "a.nc"
+    store.write_netcdf(path, dataset(), {})
+    monkeypatch.setattr(xr, "open_dataset", refuse)
+    monkeypatch.setattr(store, "open", fail, raising=False)
+    with pytest.raises(store.CannotRead, match=f"^{re.escape(str(path))} cannot be read: Input"):
+        store.read_netcdf(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nc"]
+    monkeypatch.undo()
+    opened, errors = xr.open_dataset, [HDF]  # it fails once
+
+    def try_again(*arguments, **options):
+        if errors:
+            raise errors.pop()
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(xr, "open_dataset", try_again)
+    assert store.read_netcdf(path).sizes["run"] == 3
+
+
+def test_locks_of_hdf5_are_not_used(tmp_path):
+    """File systems without locks answer as one on which another holds the file."""
+    path = tmp_path / "a.nc"
+    store.write_netcdf(path, dataset(), {})
+    with open(path, "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert store.read_netcdf(path).sizes["run"] == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [(MemoryError(), True), (RuntimeError("NetCDF: Memory allocation (malloc) failure"), True),
+     (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+     (RuntimeError("CUDA error: out of memory"), True), (OSError(errno.ENOMEM, "Cannot allocate "
+     "memory"), True), (RuntimeError("DefaultCPUAllocator: not enough memory"), True), (HDF, False),
+     (OSError(errno.ENOSPC, "No space left on device"), False)],
+)  # fmt: skip
+def test_lack_of_memory_is_known_by_its_words(error, lacks):
+    assert store.lacks_memory(error) == lacks
 
 
 def test_a_damaged_file_that_must_stay_is_named(tmp_path, monkeypatch):
@@ -204,13 +261,27 @@ def test_a_damaged_file_that_must_stay_is_named(tmp_path, monkeypatch):
 
 
 def test_leftovers_of_dead_processes_are_removed(tmp_path):
-    dead = tmp_path / ".a.999999999.tmp.txt"
-    living = tmp_path / f".a.{os.getppid()}.tmp.txt"
+    path = tmp_path / "a.txt"
+    dead = tmp_path / store.temporary_name(path, 999999999)
+    living = tmp_path / store.temporary_name(path, os.getppid())
     dead.write_text("x")
     living.write_text("x")
-    store.write_text(tmp_path / "a.txt", "new")
+    store.write_text(path, "new")
     assert not dead.exists()
     assert living.exists()
+
+
+@pytest.mark.parametrize("node", ["node2", "../node 2*.cluster", "node2." * 40, ""])
+def test_processes_of_other_machines_lose_nothing(node, tmp_path, monkeypatch):
+    """A process id says nothing of another machine's."""
+    path, here = tmp_path / "a.txt", platform.node()
+    monkeypatch.setattr(platform, "node", lambda: node)
+    writing = tmp_path / store.temporary_name(path, 999999999)
+    assert re.fullmatch(r"\.a\.[A-Za-z0-9-]{1,32}\.999999999\.tmp\.txt", writing.name)
+    writing.write_text("x")
+    monkeypatch.setattr(platform, "node", lambda: here)
+    store.write_text(path, "new")
+    assert writing.exists()
 
 
 def test_joined_runs_are_padded_and_keep_their_bits():

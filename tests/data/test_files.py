@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -12,6 +14,7 @@ import sys
 import time
 import types
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pyarrow
@@ -661,9 +664,26 @@ def test_leftovers_of_a_killed_decoding_are_removed(folder, monkeypatch):
     source = expect(monkeypatch, "mnist")
     make(folder, "mnist")
     stem = files.decoded(source, "train").pixels.filename.removesuffix(".npy")
-    home, name = os.path.split(stem)
-    left = os.path.join(home, f".{name}.999999999.tmp.npy")
+    path = Path(f"{stem}.npy")
+    left = path.with_name(store.temporary_name(path, 999999999))
     store.write_text(left, "half")
     os.unlink(f"{stem}.json")
     files.decoded(source, "train")
     assert not os.path.exists(left)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_without_locks_images_are_decoded_nevertheless(code, folder, monkeypatch, capsys):
+    """And no mere file stands in for a lock: it would outlive a killed job."""
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    source = expect(monkeypatch, "mnist")
+    make(folder, "mnist")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert files.decoded(source, "train").pixels.shape == (60, 1, 28, 28)
+    said = [line for line in capsys.readouterr().out.splitlines() if "without a lock" in line]
+    assert len(said) == 1 and "mnist-train.lock cannot be locked" in said[0]

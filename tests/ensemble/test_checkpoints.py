@@ -311,12 +311,19 @@ def test_a_damaged_result_of_a_call_is_trained_anew(change, job, capsys):
     assert "is damaged" in printed and "resuming" not in printed
 
 
-def test_too_little_memory_for_a_checkpoint_is_no_damage(job, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_too_little_memory_for_a_checkpoint_is_no_damage(error, job, capsys, monkeypatch):
     """Its program is trained in halves, as any other for which there is too little."""
     assert job(small(), 20)[0] is None
 
     def load(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise error
 
     monkeypatch.setattr(torch, "load", load)
     found, _ = job(small())

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import xarray as xr
 
 from regimes.ensemble import checkpoints
+from regimes.folders import NEEDED
 from tests.workflow.conftest import SNAKEMAKE, Checkout
 from tests.workflow.test_failures import BATCH, jobs_of, slow_down, wait_for
 
@@ -44,6 +45,9 @@ class Mounts:
     """
 
     def __init__(self, root: Path) -> None:
+        lacking = [name for name in ("unshare", "nsenter") if shutil.which(name) is None]
+        if lacking:
+            pytest.skip(f"needs {', '.join(lacking)} to have mounts of its own")
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         self._holder = subprocess.Popen(
             [
@@ -79,8 +83,8 @@ class Mounts:
         )
         assert done.returncode == 0, done.stderr
 
-    def run(self, *targets: str, fails: bool = False) -> str:
-        return self._call([SNAKEMAKE, "--cores", "2", *targets], fails)
+    def run(self, *targets: str, fails: bool = False, cores: int = 2) -> str:
+        return self._call([SNAKEMAKE, "--cores", str(cores), *targets], fails)
 
     def job(self, *arguments: str, fails: bool = False) -> str:
         return self._call([sys.executable, "-m", "regimes", *arguments], fails)
@@ -124,10 +128,29 @@ def fits(path: Path) -> None:
         dataset.load()
 
 
+def test_without_the_means_for_mounts_their_tests_are_skipped(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(pytest.skip.Exception, match="needs unshare, nsenter"):
+        Mounts(tmp_path)
+
+
+def room_for(files: Iterable[Path]) -> int:
+    """Bytes that files take in memory: whole pages."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    return sum(-(-path.stat().st_size // page) * page for path in files)
+
+
 def test_a_full_disk_ends_in_one_message_and_with_room_the_same_call_completes(mounts, built):
+    *others, batch = sorted((built.root / RUNS).rglob("*.nc"))
+    sidecars = [path.with_suffix(".json") for path in others]
+    results = room_for([*others, *sidecars]) + room_for([batch]) // 2  # all batches but one
+    drawn = [path for path in (built.root / "figures/laptop/toy").iterdir() if path.is_file()]
+    figures = room_for(drawn) - max(room_for([path]) for path in drawn)  # all figures but one
+    assert others and min(results, figures) > NEEDED  # so that work begins
     mounts.sh("mkdir results figures")
-    mounts.sh("mount -t tmpfs -o size=104k tmpfs results")
-    output = mounts.run("figures/all", fails=True)
+    mounts.sh(f"mount -t tmpfs -o size={results} tmpfs results")
+    # One job at a time: what one cannot write is free again before the next begins.
+    output = mounts.run("figures/all", fails=True, cores=1)
     logs = "".join(path.read_text() for path in (mounts.root / "logs").rglob("*.log"))
     messages = [line for line in logs.splitlines() if line.startswith("regimes: ")]
     assert messages and "Traceback" not in output + logs
@@ -149,7 +172,7 @@ def test_a_full_disk_ends_in_one_message_and_with_room_the_same_call_completes(m
     assert "Traceback" not in output and time.monotonic() - began < 60
 
     mounts.sh("rm results/rest; mount -o remount,size=4m results")
-    mounts.sh("mkdir -p figures; mount -t tmpfs -o size=68k tmpfs figures")
+    mounts.sh(f"mkdir -p figures; mount -t tmpfs -o size={figures} tmpfs figures")
     output = mounts.run("figures/all", fails=True)  # and now the other disk
     assert "figures/laptop/toy/" in output and "the disk is full" in output
     assert litter(mounts.root) == []
@@ -299,6 +322,27 @@ def test_two_calls_for_different_targets_follow_one_another(fresh):
     fresh.run(other)
     fits(fresh.root / BATCH)
     fits(fresh.root / other)
+
+
+def test_a_file_system_without_locks_makes_the_same_files(fresh, built):
+    site = fresh.root.with_name("site")
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import errno, fcntl\n"
+        "def flock(*_):\n"
+        "    raise OSError(errno.ENOLCK, 'No locks available')\n"
+        "fcntl.flock = flock\n"
+    )
+    fresh.variables["PYTHONPATH"] = str(site)
+    locks = fresh.root / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text(f"{LAST}\n")
+    output = fresh.run(LAST, fails=True)  # whose lock it is, nobody can tell: Snakemake's counts
+    assert "no lock for this folder (No locks available)" in output and "--unlock" in output
+    fresh.run("--unlock")
+    output = fresh.run(LAST)
+    assert output.count("no lock for this folder") == 1 and "Traceback" not in output
+    assert (fresh.root / LAST).read_bytes() == (built.root / LAST).read_bytes()
 
 
 # --- Memory ---------------------------------------------------------------------------------------

@@ -118,6 +118,11 @@ def test_missing_study_file(fresh):
     assert "config/studies/toy.yaml" in refused(fresh)
 
 
+def test_whatever_the_system_refuses_is_one_message(fresh):
+    (fresh.root / ".snakemake/regimes.lock").mkdir(parents=True)
+    assert ".snakemake/regimes.lock" in refused(fresh)
+
+
 def test_snakefile_imports_nothing_heavy(fresh):
     probe = (
         "import runpy, sys\n"

@@ -139,3 +139,10 @@ def test_theory_analyses_figures_and_claims_import_no_torch():
         code += "print('torch' in sys.modules)"
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert found.stdout.strip() == "False", (study, found.stderr)
+
+
+def test_a_job_reads_the_configuration_of_its_study_alone():
+    root = Path(__file__).resolve().parents[1]
+    assert list(Config(root, "limiting_dynamics").studies) == ["limiting_dynamics"]
+    with pytest.raises(ConfigError, match="study: got 'limiting'.*limiting_dynamics"):
+        Config(root, "limiting")

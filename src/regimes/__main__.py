@@ -129,7 +129,7 @@ def _planned(a: argparse.Namespace) -> None:
     places = [getattr(a, name) for name in PLACES[a.job]]
     with journal.kept((a.job, *places)):
         # Only now: it may have changed while the job waited for another to end.
-        config = configuration.load(a.root)
+        config = configuration.load(a.root, a.study)
         journal.built_from(origins.facts(config, a.job, *places))
         if a.job == "train":
             jobs.train_batch(config, *places, a.digest, a.code)

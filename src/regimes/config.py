@@ -683,6 +683,8 @@ class Config:
     ----------
     root
         Folder that holds ``config/``.
+    only
+        The one study that is read, for a job that needs no other; empty for all.
 
     Attributes
     ----------
@@ -691,7 +693,7 @@ class Config:
         In the order of ``config/config.yaml``.
     """
 
-    def __init__(self, root: Path | str = "."):
+    def __init__(self, root: Path | str = ".", only: str = ""):
         self.root = Path(root)
         self.folder = self.root / "config"
         self.main, self._main_lines = _read(self.folder / "config.yaml", Main)
@@ -707,8 +709,12 @@ class Config:
                     f"{nearest(study, available)}",
                 )
             self._check_code(i, study)
+            if only not in ("", study):
+                continue
             self.studies[study], self._lines[study] = _read(self.path(study), Study)
             self._check_references(study)
+        if only and only not in self.studies:
+            raise ConfigError(f"study: got '{only}'; {nearest(only, self.main.studies)}")
 
     def path(self, study: str) -> Path:
         """File of a study's configuration."""
@@ -874,8 +880,13 @@ class Config:
 
 
 @functools.cache
-def load(root: Path | str = ".") -> Config:
+def load(root: Path | str = ".", only: str = "") -> Config:
     """Read and check the configuration of a checkout and the environment (once per process).
+
+    Parameters
+    ----------
+    root, only
+        As for `Config`.
 
     Raises
     ------
@@ -888,4 +899,4 @@ def load(root: Path | str = ".") -> Config:
             f"{Path(root).resolve()}: the path of this folder has a '{os.pathsep}', at which "
             "PYTHONPATH would be divided; rename or move it"
         )
-    return Config(root)
+    return Config(root, only)

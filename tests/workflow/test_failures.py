@@ -52,16 +52,13 @@ def test_checkpoints_of_a_batch_that_is_not_planned_go_with_the_next_call(fresh)
     assert [folder.exists() for folder in folders] == [True, False]
 
 
-@pytest.mark.parametrize("victim", ["job", "snakemake", "both"])
-def test_sigkill_half_way_then_the_same_call_completes(fresh, victim):
+def test_sigkill_half_way_then_the_same_call_completes(fresh):
+    """Of jobs, Snakemake and both in every phase: test_kills.py."""
     slow_down(fresh)
     call = fresh.start("--cores", "2", BATCH, start_new_session=True)
-    job = wait_for(lambda: jobs_of(fresh.root))[0]
+    wait_for(lambda: jobs_of(fresh.root))
     time.sleep(0.5)
-    if victim in ("snakemake", "both"):
-        os.kill(call.pid, signal.SIGKILL)
-    if victim in ("job", "both"):
-        os.kill(job, signal.SIGKILL)
+    os.kill(call.pid, signal.SIGKILL)
     call.communicate(timeout=60)
     assert call.returncode != 0
     wait_for(lambda: not jobs_of(fresh.root))  # jobs die with their parent

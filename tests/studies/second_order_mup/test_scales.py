@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 NAME = "second_order_mup"
 STUDY = CONFIG.studies[NAME]
-CASES = [*SCALES, "laptop lost", "gpu lost", "paper lost"]
+CASES = [*SCALES, "laptop lost", "paper lost"]
 # Claims that are not a number, with the reason.
 UNKNOWN: dict[str, dict[str, str]] = {}
 # Claims in points in which a run that diverged counts with accuracy 0.

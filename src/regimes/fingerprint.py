@@ -2,7 +2,7 @@
 
 A fingerprint hashes the syntax trees of a module and of every module of this
 package that it imports, without comments, docstrings and layout. Modules that
-only carry data about (`config`, `plan`, `store`) stand outside; a format
+only carry data about (`config` and what it is made of, `plan`, `store`) stand outside; a format
 number represents them (`regimes.plan.FORMAT`). `ensemble.probing`, which only
 forecasts, and `journal`, which only tells, are outside too.
 """
@@ -15,12 +15,15 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from regimes.config import ConfigError
+from regimes.messages import ConfigError
 
 PACKAGE = "regimes"
 OUTSIDE = {
     f"{PACKAGE}.{name}"
-    for name in "config plan store fingerprint data.files ensemble.probing journal".split()
+    for name in (
+        "config messages environment yaml_files plan store fingerprint data.files ensemble.probing "
+        "journal"
+    ).split()
 }
 SOURCE = Path(__file__).resolve().parent
 

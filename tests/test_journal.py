@@ -143,6 +143,15 @@ def test_stages_of_a_program_count_together(now):
         assert found.progress() == pytest.approx(250 / 300)
 
 
+def test_stages_that_were_not_announced_do_not_look_like_the_end():
+    with journal.kept(JOB) as found:
+        journal.begun(2, "one core")
+        journal.program(2)
+        journal.training(100, 2).step = 100
+        journal.training(100, 2).step = 50
+        assert found.progress() == pytest.approx(0.5)
+
+
 def test_what_a_job_waits_for_is_told_until_it_trains(capsys):
     with journal.kept(JOB):
         journal.waiting("all GPUs are taken")

@@ -111,7 +111,9 @@ class Journal:
         """Part of the training that is done, 0 to 1: runs count alike, within one its steps."""
         here, part = self.training, 0.0
         if here is not None:
-            part = (self.before + here.step) / max(self.whole, here.steps, 1)
+            # Of trainings that were not announced, each is taken for all there is.
+            before, steps = (self.before, self.whole) if self.whole else (0, here.steps)
+            part = (before + here.step) / max(steps, 1)
         return min(1.0, (self.passed + self.begun * part) / self.total) if self.total else 0.0
 
     def pace_from_here(self) -> None:

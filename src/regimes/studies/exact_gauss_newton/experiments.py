@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from regimes import journal
 from regimes.data.augmentation import resized_crop
 from regimes.data.samples import EPOCHS, SampledStream, WholeSet
 from regimes.data.streams import numpy_stream, stream_seed
@@ -95,6 +96,7 @@ def train_program(runs: Sequence[Train], device: torch.device) -> xr.Dataset:
     loss = LOSSES["mse" if run.data in REGRESSION else "cross_entropy"]
     start, frozen = _start(runs, model, where)
     observer = recorder.Observer(run, model, loss, tensors, start, frozen)
+    journal.stages(run.total_epochs() * run.updates_per_epoch())
     passed, params, done = [], start, 0
     for number, (optimizer, _, epochs) in enumerate(run.stages()):
         network = network_of(run, optimizer, model, loss)

@@ -8,9 +8,8 @@ import sys
 
 import torch
 
-from regimes.config import ConfigError, nearest
-
-DEVICES = ("auto", "cpu", "cuda")
+from regimes.environment import DEVICES
+from regimes.messages import ConfigError, nearest
 
 
 def choose(setting: str, scale: str) -> torch.device:

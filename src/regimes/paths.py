@@ -78,3 +78,22 @@ def figure_files(scale: str, study: str, name: str) -> list[str]:
     """All files of a figure."""
     suffixes = ["pdf", "png", "csv"] if is_table(name) else ["pdf", "png"]
     return [figure(scale, study, name, suffix) for suffix in suffixes]
+
+
+def files(job: str, scale: str, study: str, *places: str) -> list[str]:
+    """Files that a job makes.
+
+    Parameters
+    ----------
+    job, scale, study, places
+        As for `journal`; not of a generated data set.
+    """
+    if job == "train":
+        return [batch(scale, study, *places)]
+    if job == "start":
+        return [start(scale, study, *places)]
+    if job == "analyse":
+        return [analysis(scale, study, *places)]
+    if job == "judge":
+        return [study_claims(scale, study)]
+    return figure_files(scale, study, *places)

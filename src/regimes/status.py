@@ -105,26 +105,10 @@ def _current(config: Config, jobs: Sequence[tuple[str, ...]]) -> str:
     for job in jobs:
         found = store.read_json(paths.journal(*job))
         built = found.get("built") if isinstance(found, dict) else None
-        there = all(Path(file).exists() for file in files_of(job))
+        there = all(Path(file).exists() for file in paths.files(*job))
         # What has no journal any more is taken as it is; `regimes why` asks Snakemake.
         current += there and (not built or built == origins.facts(config, *job))
     return f"{current} of {len(jobs)}"
-
-
-def files_of(job: Sequence[str]) -> list[str]:
-    """Files that a job makes; of a generated data set its name."""
-    if job[0] == "make":
-        return [f"data set {job[1]}"]
-    kind, scale, study, *places = job
-    if kind == "train":
-        return [paths.batch(scale, study, *places)]
-    if kind == "start":
-        return [paths.start(scale, study, *places)]
-    if kind == "analyse":
-        return [paths.analysis(scale, study, *places)]
-    if kind == "judge":
-        return [paths.study_claims(scale, study)]
-    return paths.figure_files(scale, study, *places)
 
 
 def state_of_batch(config: Config, scale: str, study: str, experiment: str, name: str) -> str:
@@ -164,7 +148,8 @@ def of_folder(config: Config, logs: Path) -> list[Report]:
         if state == "running" and not journal.lives(path, content):
             state = "stopped"
         log = () if state == "running" else last_lines(path.with_suffix(".log"))
-        found.append(Report(files_of(job)[0], state, content, log))
+        made = f"data set {job[1]}" if job[0] == "make" else paths.files(*job)[0]
+        found.append(Report(made, state, content, log))
     return found
 
 

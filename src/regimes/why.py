@@ -135,22 +135,18 @@ def of(config: Config, scales: Iterable[str], rows: Iterable[Mapping[str, str]])
 
 def _makers(config: Config, scale: str) -> dict[str, Job]:
     """Job of each file of a scale."""
-    found: dict[str, Job] = {}
+    jobs: list[Job] = []
     for study, entry in config.studies.items():
         for experiment, definition in entry.experiments.items():
             if definition.at(scale) is not None:
-                for name in plan.batches(config, study, experiment, scale):
-                    file = paths.batch(scale, study, experiment, name)
-                    found[file] = ("train", scale, study, experiment, name)
-        for name in entry.starts:
-            found[paths.start(scale, study, name)] = ("start", scale, study, name)
-        for name in plan.analyses_at(config, scale, study):
-            found[paths.analysis(scale, study, name)] = ("analyse", scale, study, name)
-        for name in plan.figures_at(config, scale, study):
-            for file in paths.figure_files(scale, study, name):
-                found[file] = ("draw", scale, study, name)
-        found[paths.study_claims(scale, study)] = ("judge", scale, study)
-    return found
+                names = plan.batches(config, study, experiment, scale)
+                jobs += [("train", scale, study, experiment, name) for name in names]
+        jobs += [("start", scale, study, name) for name in entry.starts]
+        analyses = plan.analyses_at(config, scale, study)
+        jobs += [("analyse", scale, study, name) for name in analyses]
+        jobs += [("draw", scale, study, name) for name in plan.figures_at(config, scale, study)]
+        jobs.append(("judge", scale, study))
+    return {file: job for job in jobs for file in paths.files(*job)}
 
 
 def _reasons(config: Config, pending: Pending) -> list[str]:
